@@ -1,0 +1,44 @@
+package bake
+
+import (
+	"context"
+	"io"
+)
+
+// Post is a post-processor: it derives artifacts from artifacts.
+type Post interface {
+	// Process returns what it made of the artifacts of the step before it.
+	// keep says whether these shall be kept when the user does not say
+	// (keep_input_artifact).
+	Process(ctx context.Context, env PostEnv, in []Artifact) (out []Artifact, keep bool, err error)
+}
+
+// PostEnv is everything a post-processor may touch.
+type PostEnv struct {
+	Job       Job
+	Publisher Publisher
+	Host      Executor          // nil where host commands are not allowed
+	Dir       string            // the template's folder; relative output paths start at OutDir
+	OutDir    string            // the folder imgbake was started in
+	Vars      []string          // K=V for every host command
+	Facts     map[string]string // run facts: run id, and what the artifact's builder added
+	Stdout    io.Writer         // already redacted and cut into lines
+	Stderr    io.Writer
+	Sink      Sink
+}
+
+// Publisher sends images out of this machine. It is the only thing in a bake
+// that changes the outside world; a dry run swaps it.
+type Publisher interface {
+	// Publish pushes the image by digest, then moves the tags, all or none of
+	// them per repository, and returns the references by digest, one for each
+	// of refs in order.
+	Publish(ctx context.Context, a Artifact, refs []Ref) ([]Ref, error)
+}
+
+// Loader puts an image where local tools find it, such as a Docker Engine.
+type Loader interface {
+	// Load makes the engine hold the image under its Refs, sending only what
+	// it lacks, and returns the artifact with EngineID set.
+	Load(ctx context.Context, a Artifact) (Artifact, error)
+}
