@@ -60,5 +60,6 @@ type ArtifactSummary struct {
 	Files     []string `json:"files,omitempty"`
 	Base      string   `json:"base,omitempty"`
 	BaseID    string   `json:"base_digest,omitempty"`
-	Layers    []string `json:"layers,omitempty"` // digests, base first
+	Layers    []string `json:"layers,omitempty"`  // digests, base first
+	Removed   []string `json:"removed,omitempty"` // noise left out of the image
 }

@@ -9,19 +9,20 @@ import (
 // Job is one bake's fixed facts. It is made from the plan before the builder
 // starts and never changes.
 type Job struct {
-	RunID    string      // unique for this run of imgbake; labels what a builder makes
-	Name     string      // the bake's name: image.builder, or the builder alone for Packer templates
-	Image    string      // the image's name in the template, may be empty for Packer templates
-	Builder  string      // the builder's name
-	Type     string      // the builder's Kind
-	Platform v1.Platform // what to bake for; the zero value is the engine's own
-	From     *Artifact   // the earlier stage to start from; nil for the builder's own source
-	Epoch    *time.Time  // SOURCE_DATE_EPOCH; nil: the base image's created time, else 1970
-	Config   ImageConfig // changes to the image configuration
-	Keep     []string    // noise paths to keep, as patterns
-	Dir      string      // the template's folder, absolute
-	Force    bool        // -force: overwrite what is in the way
-	Debug    bool        // -debug
+	RunID    string            // unique for this run of imgbake; labels what a builder makes
+	Name     string            // the bake's name: image.builder, or the builder alone for Packer templates
+	Image    string            // the image's name in the template, may be empty for Packer templates
+	Builder  string            // the builder's name
+	Type     string            // the builder's Kind
+	Platform v1.Platform       // what to bake for; the zero value is the engine's own
+	From     *Artifact         // the earlier stage to start from; nil for the builder's own source
+	Epoch    *time.Time        // SOURCE_DATE_EPOCH; nil: the base image's created time, else 1970
+	Config   ImageConfig       // changes to the image configuration
+	Keep     []string          // noise paths to keep, as patterns
+	Dir      string            // the template's folder, absolute
+	Force    bool              // -force: overwrite what is in the way
+	Debug    bool              // -debug
+	Notify   func(text string) // one line for the log; never nil in a run
 }
 
 // ImageConfig is what a template changes in the image configuration of the

@@ -1,6 +1,7 @@
 package bake
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 
@@ -15,6 +16,8 @@ type Catalog struct {
 	Provisioners []Kind[Provisioner]
 	Posts        []Kind[Post]
 	Loader       Loader // nil: images cannot be loaded anywhere
+	// Engine says what engine Loader loads into, or why it cannot be reached.
+	Engine func(context.Context) (string, error)
 }
 
 // Kind is a component type. Facts about it are data. Make one with Define.
@@ -25,6 +28,7 @@ type Kind[T any] struct {
 	Needs      []Need
 	Checkpoint Checkpoint // of builders
 	HostExec   bool       // runs commands on the host: must be permitted under CI
+	Sources    []string   // of builders: the keys one of which must be given, and none when the image has a from; plan checks that, Check does not
 	Fields     []value.Field
 
 	// Check reports every problem of a body: the keys, the types, and what
@@ -73,6 +77,7 @@ type Spec[C any, T any] struct {
 	Needs              []Need
 	Checkpoint         Checkpoint
 	HostExec           bool
+	Sources            []string
 	Zero               C // the defaults
 	// Check, Inputs and Title may be nil.
 	Check  func(C, value.Where) diag.List
@@ -93,7 +98,7 @@ func Define[C any, T any](s Spec[C, T]) Kind[T] {
 	}
 	return Kind[T]{
 		Name: s.Name, Doc: s.Doc, Example: s.Example, Needs: s.Needs,
-		Checkpoint: s.Checkpoint, HostExec: s.HostExec,
+		Checkpoint: s.Checkpoint, HostExec: s.HostExec, Sources: s.Sources,
 		Fields: value.Fields(reflect.TypeFor[C]()),
 		Check: func(n value.Node) diag.List {
 			config, where, problems := decode(n)
