@@ -78,7 +78,8 @@ type Builder struct {
 	Component
 	Name    string
 	NamePos diag.Pos
-	Inherit bool // named in a list: the config is the parent image's builder's
+	NameOf  value.Node // zero, or the expression that makes the name (Packer): Name is then its source
+	Inherit bool       // named in a list: the config is the parent image's builder's
 }
 
 // Provisioner is one step of an image.
