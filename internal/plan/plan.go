@@ -37,7 +37,7 @@ type Image struct {
 	Description string   `json:"description,omitempty"`
 	From        string   `json:"from,omitempty"`
 	Bakes       []Bake   `json:"bakes"`
-	Publish     []Target `json:"publish,omitempty"`
+	Publish     []Target `json:"publish,omitempty"` // of its bakes together, as one index: none yet, see Bake.Publish
 }
 
 // Target is where an image is published.
@@ -54,7 +54,9 @@ type Bake struct {
 	Builder  string           `json:"builder"`
 	Type     string           `json:"type"`
 	Platform string           `json:"platform,omitempty"` // os/arch[/variant]; empty: the engine's own
-	From     string           `json:"from,omitempty"`     // the bake that must be done first
+	From     string           `json:"from,omitempty"`     // the bake whose image it starts from
+	After    []string         `json:"after,omitempty"`    // other bakes that must be done first: its steps copy files from their images
+	Ancestor bool             `json:"ancestor,omitempty"` // not asked for: others start from it, so it has no post-processors and is not published
 	Pos      diag.Pos         `json:"pos,omitzero"`
 	Body     value.Node       `json:"config"`
 	Steps    []Step           `json:"steps,omitempty"`
