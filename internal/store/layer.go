@@ -1,0 +1,285 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/pgzip"
+
+	"github.com/imgbake/imgbake-action/internal/layer"
+)
+
+// Layers of the same content get the same bytes on every machine: the block
+// size is fixed and blocks do not know how many are compressed at a time.
+const (
+	gzipLevel = 6
+	gzipBlock = 1 << 20
+)
+
+// diffIDs is the cache kind that holds the diff ID of each layer.
+const diffIDs = "diffid"
+
+// LayerWriter takes a layer's plain tar. Call Commit or Abort at its end;
+// Abort after Commit does nothing.
+type LayerWriter struct {
+	store  *Store
+	ctx    context.Context
+	f      *os.File
+	out    *bufio.Writer
+	gz     *pgzip.Writer
+	plain  hash.Hash
+	packed hash.Hash
+	done   bool
+}
+
+// NewLayer starts a layer. Cancelling the context makes further writes fail.
+func (s *Store) NewLayer(ctx context.Context) (*LayerWriter, error) {
+	f, err := s.create()
+	if err != nil {
+		return nil, s.fault("write layer", err)
+	}
+	w := &LayerWriter{store: s, ctx: ctx, f: f, plain: sha256.New(), packed: sha256.New()}
+	w.out = bufio.NewWriterSize(io.MultiWriter(f, w.packed), 256<<10)
+	w.gz, err = pgzip.NewWriterLevel(w.out, gzipLevel)
+	if err == nil {
+		err = w.gz.SetConcurrency(gzipBlock, runtime.GOMAXPROCS(0)+1)
+	}
+	if err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Write compresses and hashes p.
+func (w *LayerWriter) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	w.plain.Write(p)
+	n, err := w.gz.Write(p)
+	if err != nil {
+		return n, w.store.fault("write layer", err)
+	}
+	return n, nil
+}
+
+// Commit makes the layer part of the store.
+func (w *LayerWriter) Commit() (v1.Layer, error) {
+	defer w.Abort()
+	err := w.gz.Close()
+	if err == nil {
+		err = w.out.Flush()
+	}
+	if err == nil {
+		err = w.ctx.Err()
+	}
+	if err != nil {
+		return nil, w.store.fault("write layer", err)
+	}
+	digest, diffID := sumOf(w.packed), sumOf(w.plain)
+	path, err := w.store.blobPath(digest)
+	if err != nil {
+		return nil, err
+	}
+	if !touch(path) {
+		w.done = true
+		if err := w.store.settle(w.f, path, true, nil); err != nil {
+			return nil, w.store.fault("write layer", err)
+		}
+	}
+	if err := w.store.PutCached(diffIDs, digest.String(), []byte(diffID.String())); err != nil {
+		return nil, err
+	}
+	return w.store.Layer(digest)
+}
+
+// Abort drops the layer.
+func (w *LayerWriter) Abort() {
+	if w.done {
+		return
+	}
+	w.done = true
+	if w.gz != nil {
+		w.gz.Close() // ends its goroutines
+	}
+	w.f.Close()
+	os.Remove(w.f.Name())
+}
+
+func sumOf(h hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}
+}
+
+// Layer is a layer the store has. One it has not is an error that wraps
+// fs.ErrNotExist.
+func (s *Store) Layer(digest v1.Hash) (v1.Layer, error) {
+	path, err := s.blobPath(digest)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s is not in the store at %s: %w", digest, s.dir, fs.ErrNotExist)
+	}
+	return &storedLayer{path: path, digest: digest, size: info.Size(), store: s, media: types.OCILayer}, nil
+}
+
+// PutLayer copies a layer into the store unless it is there.
+func (s *Store) PutLayer(ctx context.Context, l v1.Layer) (v1.Layer, error) {
+	digest, err := l.Digest()
+	if err != nil {
+		return nil, err
+	}
+	diffID, err := l.DiffID()
+	if err != nil {
+		return nil, err
+	}
+	path, err := s.blobPath(digest)
+	if err != nil {
+		return nil, err
+	}
+	if !touch(path) {
+		if err := s.copyLayer(ctx, l, digest, path); err != nil {
+			return nil, s.fault("write layer "+digest.String(), err)
+		}
+	}
+	if err := s.PutCached(diffIDs, digest.String(), []byte(diffID.String())); err != nil {
+		return nil, err
+	}
+	return s.Layer(digest)
+}
+
+func (s *Store) copyLayer(ctx context.Context, l v1.Layer, digest v1.Hash, path string) error {
+	rc, err := l.Compressed()
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	f, err := s.create()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, &ctxReader{ctx, verified(rc, digest)})
+	return s.settle(f, path, true, err)
+}
+
+// ctxReader ends reading when its context ends.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *ctxReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// storedLayer is a v1.Layer that reads from the store when asked.
+type storedLayer struct {
+	path   string
+	digest v1.Hash
+	diffID v1.Hash // zero: not asked yet
+	size   int64
+	store  *Store
+	media  types.MediaType
+}
+
+// Digest is the hash of the compressed layer.
+func (l *storedLayer) Digest() (v1.Hash, error) { return l.digest, nil }
+
+// Size is the size of the compressed layer.
+func (l *storedLayer) Size() (int64, error) { return l.size, nil }
+
+// MediaType is the layer's media type.
+func (l *storedLayer) MediaType() (types.MediaType, error) { return l.media, nil }
+
+// DiffID is the hash of the plain layer.
+func (l *storedLayer) DiffID() (v1.Hash, error) {
+	if l.diffID != (v1.Hash{}) {
+		return l.diffID, nil
+	}
+	if known, ok := l.store.Cached(diffIDs, l.digest.String()); ok {
+		if h, err := v1.NewHash(string(known)); err == nil {
+			return h, nil
+		}
+	}
+	rc, err := l.Uncompressed()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer rc.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, rc); err != nil {
+		return v1.Hash{}, err
+	}
+	return sumOf(h), l.store.PutCached(diffIDs, l.digest.String(), []byte(sumOf(h).String()))
+}
+
+// Compressed opens the layer as it is stored. Reading to the end fails when
+// the content is not what the digest says.
+func (l *storedLayer) Compressed() (io.ReadCloser, error) {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return nil, err
+	}
+	touch(l.path)
+	return readCloser{verified(f, l.digest), f.Close}, nil
+}
+
+// Uncompressed opens the plain tar.
+func (l *storedLayer) Uncompressed() (io.ReadCloser, error) {
+	rc, err := l.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := layer.Decompress(rc, layer.Limits{})
+	if err != nil {
+		rc.Close()
+		return nil, fmt.Errorf("layer %s: %w", l.digest, err)
+	}
+	return readCloser{plain, func() error { plain.Close(); return rc.Close() }}, nil
+}
+
+type readCloser struct {
+	io.Reader
+	close func() error
+}
+
+// Close closes what is read from.
+func (r readCloser) Close() error { return r.close() }
+
+// verified gives an error instead of the end when the content is not what the
+// digest says.
+func verified(r io.Reader, want v1.Hash) io.Reader {
+	return &verifier{r: r, want: want, hash: sha256.New()}
+}
+
+type verifier struct {
+	r    io.Reader
+	want v1.Hash
+	hash hash.Hash
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.hash.Write(p[:n])
+	if err == io.EOF {
+		if got := sumOf(v.hash); got != v.want {
+			return n, fmt.Errorf("content of %s is damaged: it hashes to %s", v.want, got)
+		}
+	}
+	return n, err
+}
