@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Target is a tag to move and, optionally, the credentials for it.
+type Target struct {
+	name.Tag
+	Auth Auth
+}
+
+// rollbackTime is how long putting tags back may take after Ctrl-C, which
+// promises an end within 5 seconds.
+const rollbackTime = 4 * time.Second
+
+// Tag points all tags to the manifest, which every repository must hold
+// already, or none: when one fails, those moved before are put back. The error
+// names the tags that could not be.
+func (c *Client) Tag(ctx context.Context, m Manifest, targets ...Target) error {
+	digest, err := m.Digest()
+	if err != nil {
+		return err
+	}
+	var moved []mover
+	for _, t := range targets {
+		mv, err := c.newMover(ctx, t)
+		if err == nil {
+			if len(targets) > 1 { // a single tag never needs to be put back
+				err = mv.look()
+			}
+			if err == nil && mv.old.Digest != digest {
+				err = putManifest(ctx, mv.client, t.Repository, t.TagStr(), m)
+				moved = append(moved, mv) // also when it failed: the registry may have moved it
+			}
+		}
+		if err != nil {
+			return withLeft(explain("tag "+t.TagStr(), t.Repository, mv.Auth, err), putBack(ctx, moved, digest))
+		}
+	}
+	return nil
+}
+
+// mover moves one tag and can put it back.
+type mover struct {
+	Target
+	ctx    context.Context
+	client *http.Client
+	old    v1.Descriptor // zero: the tag was not there
+}
+
+func (c *Client) newMover(ctx context.Context, t Target) (mover, error) {
+	mv := mover{Target: t, ctx: ctx}
+	auth, err := c.authOr(ctx, t.Repository, t.Auth)
+	if err != nil {
+		return mv, err
+	}
+	mv.Auth = auth
+	rt, err := c.session(ctx, t.Repository, auth, t.Repository.Scope(transport.PushScope))
+	mv.client = &http.Client{Transport: rt}
+	return mv, err
+}
+
+// look notes where the tag points to now.
+func (mv *mover) look() error {
+	head, err := remote.Head(mv.Tag, mv.options(mv.ctx)...)
+	var status *transport.Error
+	switch {
+	case err == nil:
+		mv.old = *head
+	case errors.As(err, &status) && (status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusForbidden):
+	default:
+		return err
+	}
+	return nil
+}
+
+func (mv *mover) options(ctx context.Context) []remote.Option {
+	return []remote.Option{remote.WithTransport(mv.client.Transport), remote.WithContext(ctx)}
+}
+
+// putBack undoes the moves, the last first, and returns the tags that stay on
+// the new digest.
+func putBack(ctx context.Context, moved []mover, digest v1.Hash) (left []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
+	defer cancel()
+	for i := len(moved) - 1; i >= 0; i-- {
+		if err := moved[i].restore(ctx, digest); err != nil {
+			left = append(left, moved[i].Name())
+		}
+	}
+	return left
+}
+
+// restore points the tag to where it pointed before, or deletes it if it was
+// not there. One that was never moved needs neither.
+func (mv *mover) restore(ctx context.Context, digest v1.Hash) error {
+	now, err := remote.Head(mv.Tag, mv.options(ctx)...)
+	var status *transport.Error
+	if errors.As(err, &status) && status.StatusCode == http.StatusNotFound || err == nil && now.Digest != digest {
+		return nil
+	}
+	if mv.old.Digest == (v1.Hash{}) {
+		return mv.remove(ctx)
+	}
+	old, err := remote.Get(mv.Repository.Digest(mv.old.Digest.String()), mv.options(ctx)...)
+	if err != nil {
+		return err
+	}
+	return putManifest(ctx, mv.client, mv.Repository, mv.TagStr(), rawManifest{old})
+}
+
+// remove deletes a tag, which not every registry can: never its manifest.
+func (mv *mover) remove(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, endpoint(mv.Repository, "manifests/"+mv.TagStr()), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := mv.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return transport.CheckError(resp, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
+}
+
+// rawManifest is a manifest that is passed on as it came.
+type rawManifest struct{ d *remote.Descriptor }
+
+func (r rawManifest) MediaType() (types.MediaType, error) { return r.d.MediaType, nil }
+func (r rawManifest) Digest() (v1.Hash, error)            { return r.d.Digest, nil }
+func (r rawManifest) RawManifest() ([]byte, error)        { return r.d.Manifest, nil }
+
+// LeftError says that tags were moved although the move as a whole failed.
+type LeftError struct {
+	Tags []string
+	Err  error
+}
+
+// Error names the tags after the cause.
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("%v; these tags were moved and could not be put back: %s", e.Err, strings.Join(e.Tags, ", "))
+}
+
+// Unwrap returns the cause.
+func (e *LeftError) Unwrap() error { return e.Err }
+
+func withLeft(err error, left []string) error {
+	if len(left) == 0 {
+		return err
+	}
+	return &LeftError{Tags: left, Err: err}
+}
