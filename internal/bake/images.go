@@ -2,6 +2,7 @@ package bake
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -33,6 +34,9 @@ func CheckRepository(repository string, pos diag.Pos) (problems diag.List) {
 	return problems
 }
 
+// validTag is the distribution specification's rule; package name is laxer.
+var validTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+
 // TagNames makes the references repository:tag, latest when there is no tag.
 // A tag that no registry would take is a problem at its place below key.
 func TagNames(repository string, tags []string, where value.Where, key string) (refs []Ref, problems diag.List) {
@@ -44,12 +48,11 @@ func TagNames(repository string, tags []string, where value.Where, key string) (
 		return nil, CheckRepository(repository, where.At("repository"))
 	}
 	for i, tag := range tags {
-		ref, err := name.NewTag(repo.Name() + ":" + tag)
-		if err != nil {
+		if !validTag.MatchString(tag) {
 			problems.Add(where.At(key, i), "letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-'", "%q is no tag", tag)
 			continue
 		}
-		refs = append(refs, Ref{Reference: ref})
+		refs = append(refs, Ref{Reference: repo.Tag(tag)})
 	}
 	return refs, problems
 }

@@ -31,8 +31,8 @@ type PostEnv struct {
 // that changes the outside world; a dry run swaps it.
 type Publisher interface {
 	// Publish pushes the image by digest, then moves the tags, all or none of
-	// them per repository, and returns the references by digest, one for each
-	// of refs in order.
+	// them, and returns the references by digest, one for each of refs in
+	// order. A publisher that sends nothing returns none.
 	Publish(ctx context.Context, a Artifact, refs []Ref) ([]Ref, error)
 }
 
