@@ -105,7 +105,7 @@ func (s schemaWriter) group(g group) {
 			settings["properties"].(object)["type"] = object{"type": "string", "description": "The builder's type, where its name is another one."}
 		}
 		s.definitions[c.id] = settings
-		properties[c.name] = with(orNull(ref(c.id)), "description", summary(c.doc))
+		properties[c.name] = with(s.entry(c), "description", summary(c.doc))
 	}
 	if g.name == "builder" {
 		s.definitions[g.name] = namedBuilders(names, properties)
@@ -117,6 +117,17 @@ func (s schemaWriter) group(g group) {
 		properties[key] = rule
 	}
 	s.definitions[g.name] = anyOf(object{"enum": names}, entry)
+}
+
+// entry is what may stand behind a component's name: its settings, its short
+// form if it has one, or nothing.
+func (s schemaWriter) entry(c component) object {
+	for _, f := range c.fields {
+		if f.Short {
+			return anyOf(ref(c.id), s.typed(f.Type, f), object{"type": "null"})
+		}
+	}
+	return orNull(ref(c.id))
 }
 
 // namedBuilders is a mapping from names to settings: of the type that the name

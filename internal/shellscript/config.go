@@ -20,7 +20,7 @@ const DefaultShebang = "/bin/sh -e"
 
 // Config holds the keys that say which scripts to run.
 type Config struct {
-	Inline          []string `key:"inline" doc:"Commands, run as one script, in order. The first one that fails ends it."`
+	Inline          []string `key:"inline" doc:"Commands, run as one script, in order. The first one that fails ends it." opt:"short"`
 	Script          string   `key:"script" doc:"A script of the template's folder."`
 	Scripts         []string `key:"scripts" doc:"Scripts of the template's folder, run in order."`
 	EnvironmentVars []string `key:"environment_vars" doc:"Environment of the script, as a list of NAME=value. The common key env does the same as a mapping."`

@@ -175,7 +175,11 @@ func plainLines(t *tally, e bake.Event) []line {
 		add(lineError, "skipped: %s", cmp.Or(e.Text, e.Error))
 	case bake.BakeFinished:
 		if b.phase == failed {
-			add(lineError, "failed after %s: %s", span(b.seconds), b.reasonOnce())
+			if b.stepFailed { // its line said why
+				add(lineError, "failed after %s", span(b.seconds))
+			} else {
+				add(lineError, "failed after %s: %s", span(b.seconds), b.reason)
+			}
 		} else {
 			add(lineSay, "finished after %s", span(b.seconds))
 		}

@@ -36,7 +36,7 @@ func TestPlain(t *testing.T) {
 ==> web.docker: imgbake.yaml:31:9
 ==> web.docker: cleanup: container 0123: in use
 ==> web.docker: left running: docker rm -f 0123
-==> web.docker: failed after 2.5s: step 1 (shell): make: exit status 2
+==> web.docker: failed after 2.5s
 ==> edge.docker: skipped: web.docker failed
 ==> 1 baked, 1 failed, 1 skipped in 1m07s
 --> base.docker: docker linux/amd64 ` + digest + ` (31.2 MB) as localhost:5000/base:1.0, localhost:5000/base:latest

@@ -133,15 +133,6 @@ func (p *progress) remember(line string) {
 	}
 }
 
-// reasonOnce is why the bake failed; when its step has said so at length, in
-// one line.
-func (p *progress) reasonOnce() string {
-	if p.stepFailed {
-		return firstLine(p.reason)
-	}
-	return p.reason
-}
-
 func firstLine(text string) string {
 	first, _, _ := strings.Cut(text, "\n")
 	return first

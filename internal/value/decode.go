@@ -29,6 +29,7 @@ type Unmarshaler interface {
 //	opt:"required"      must be given
 //	opt:"known"         must be known before the run: no secret, no build.*
 //	opt:"enum=a|b|c"    one of these words
+//	opt:"short"         what a value that is no mapping stands for
 //	opt:"default=x"     the default, as documentation shows it
 //
 // Several opt settings are separated by commas. Field types: string, bool,
@@ -41,7 +42,13 @@ type Unmarshaler interface {
 // An embedded struct's fields count as the outer struct's own.
 func Decode(n Node, into any) (Where, diag.List) {
 	d := decoder{}
-	d.node(n, reflect.ValueOf(into).Elem(), options{})
+	to := reflect.ValueOf(into).Elem()
+	if to.Kind() == reflect.Struct {
+		if long, ok := longForm(n, structFields(to.Type())); ok {
+			n.V = long
+		}
+	}
+	d.node(n, to, options{})
 	return Where{n}, d.problems
 }
 
@@ -86,9 +93,9 @@ func (w Where) find(path []any) (Node, bool) {
 }
 
 type options struct {
-	required, known bool
-	enum            []string
-	def             string
+	required, known, short bool
+	enum                   []string
+	def                    string
 }
 
 func parseOptions(tag string) options {
@@ -100,6 +107,8 @@ func parseOptions(tag string) options {
 			o.required = true
 		case "known":
 			o.known = true
+		case "short":
+			o.short = true
 		case "enum":
 			o.enum = strings.Split(arg, "|")
 		case "default":
@@ -192,12 +201,12 @@ func (d *decoder) mapping(n Node, to reflect.Value, o options) {
 }
 
 func (d *decoder) object(n Node, to reflect.Value) {
-	object, ok := n.V.(Object)
+	fields := structFields(to.Type())
+	object, ok := longForm(n, fields)
 	if !ok {
 		d.add(n, "", "expected a mapping, found %s", Describe(n))
 		return
 	}
-	fields := structFields(to.Type())
 	var keys []string
 	given := map[string]bool{}
 	for _, f := range fields {
@@ -221,6 +230,19 @@ func (d *decoder) object(n Node, to reflect.Value) {
 			d.add(n, f.doc, "%q is required", f.key)
 		}
 	}
+}
+
+// longForm is the node as a mapping: as it is, or as the value of the field
+// that a short form stands for.
+func longForm(n Node, fields []structField) (Object, bool) {
+	if object, ok := n.V.(Object); ok {
+		return object, true
+	}
+	i := slices.IndexFunc(fields, func(f structField) bool { return f.short })
+	if i < 0 {
+		return nil, false
+	}
+	return Object{{Key: fields[i].key, KeyPos: n.Pos, Node: n}}, true
 }
 
 func (d *decoder) duration(n Node, to reflect.Value) {

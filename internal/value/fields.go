@@ -15,6 +15,7 @@ type Field struct {
 	Default  string
 	Required bool
 	Known    bool
+	Short    bool // a value that is no mapping stands for this key
 	Enum     []string
 	Fields   []Field // of an object, or of the objects in a list or map
 }
@@ -28,7 +29,7 @@ func Fields(t reflect.Type) []Field {
 	for _, f := range structFields(t) {
 		field := Field{
 			Key: f.key, Aliases: f.aliases, Type: typeName(f.typ), Doc: f.doc,
-			Default: f.def, Required: f.required, Known: f.known, Enum: f.enum,
+			Default: f.def, Required: f.required, Known: f.known, Short: f.short, Enum: f.enum,
 		}
 		if inner := elem(f.typ); inner.Kind() == reflect.Struct && !isLeaf(inner) {
 			field.Fields = Fields(inner)

@@ -112,6 +112,23 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+func TestShortForm(t *testing.T) {
+	type short struct {
+		Lines []string `key:"lines" opt:"short,known"`
+		Other string   `key:"other"`
+	}
+	for _, in := range []any{"one", []any{"one"}, map[string]any{"lines": "one"}} {
+		var got short
+		where, problems := value.Decode(value.Of(at(1), in), &got)
+		if len(problems) > 0 || !cmp.Equal(got.Lines, []string{"one"}) {
+			t.Errorf("%v: %v, %v", in, got, problems)
+		}
+		if p := where.At("lines"); p != at(1) || !where.Given("lines") {
+			t.Errorf("%v: place %v", in, p)
+		}
+	}
+}
+
 func TestWhere(t *testing.T) {
 	var c config
 	n := object(1, "name", reads("var.x"), "lines", []any{value.Of(at(8), "a"), value.Of(at(9), "b")}, "mode", "fast")

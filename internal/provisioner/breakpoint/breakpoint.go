@@ -9,7 +9,7 @@ import (
 
 // Config is what a template says of a breakpoint.
 type Config struct {
-	Note    string `key:"note" doc:"What to say when it is reached."`
+	Note    string `key:"note" doc:"What to say when it is reached." opt:"short"`
 	Disable bool   `key:"disable" doc:"Go on without stopping." opt:"default=false"`
 }
 

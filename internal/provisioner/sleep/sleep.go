@@ -10,7 +10,7 @@ import (
 
 // Config is what a template says of a sleep step.
 type Config struct {
-	Duration time.Duration `key:"duration" doc:"How long to wait, such as 90s or 1m30s." opt:"required"`
+	Duration time.Duration `key:"duration" doc:"How long to wait, such as 90s or 1m30s." opt:"required,short"`
 }
 
 // Kind describes the provisioner.
