@@ -44,7 +44,7 @@ type Event struct {
 	Error    string            `json:"error,omitempty"`   // of a finished step or bake that failed
 	Seconds  float64           `json:"seconds,omitempty"` // how long the step or bake took
 	Artifact *ArtifactSummary  `json:"artifact,omitempty"`
-	Refs     []string          `json:"refs,omitempty"` // of Published, by digest
+	Refs     []string          `json:"refs,omitempty"` // of Published: the names pushed under
 	Data     map[string]string `json:"data,omitempty"`
 }
 

@@ -98,19 +98,29 @@ func (l *List) Warn(pos Pos, hint, format string, args ...any) {
 func (l *List) Append(other List) { *l = append(*l, other...) }
 
 // AppendErr adds what err holds: the problems of a List or Problem inside it,
-// or else its text at the place given.
+// or else its text. What has no place of its own gets the one given.
 func (l *List) AppendErr(pos Pos, err error) {
 	var list List
 	var one Problem
 	switch {
 	case err == nil:
 	case errors.As(err, &list):
-		l.Append(list)
+		for _, p := range list {
+			*l = append(*l, p.at(pos))
+		}
 	case errors.As(err, &one):
-		*l = append(*l, one)
+		*l = append(*l, one.at(pos))
 	default:
 		l.Add(pos, "", "%v", err)
 	}
+}
+
+// at is the problem with a place, if it has none.
+func (p Problem) at(pos Pos) Problem {
+	if p.Pos.IsZero() {
+		p.Pos = pos
+	}
+	return p
 }
 
 // HasErrors reports whether any problem is an error.

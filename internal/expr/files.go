@@ -14,7 +14,6 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 
@@ -175,7 +174,9 @@ func (f folder) templateFunc(lang *Language) function.Function {
 		if t := args[1].Type(); !t.IsObjectType() && !t.IsMapType() {
 			return cty.NilVal, function.NewArgErrorf(1, "a mapping of names to values is required")
 		}
-		out, problems := lang.render(src, At(src, diag.Pos{File: name, Line: 1, Column: 1}), args[1].AsValueMap())
+		vars := map[string]cty.Value{}
+		maps.Copy(vars, args[1].AsValueMap())
+		out, problems := lang.render(src, At(src, diag.Pos{File: name, Line: 1, Column: 1}), vars)
 		if problems.HasErrors() {
 			return cty.NilVal, errors.New(problems[0].Error())
 		}
@@ -195,7 +196,6 @@ func (f folder) templateFunc(lang *Language) function.Function {
 }
 
 func (l *Language) render(src string, at Locator, vars map[string]cty.Value) (cty.Value, diag.List) {
-	var tree hclsyntax.Expression
 	tree, problems := l.parseTemplate(src, at)
 	if problems.HasErrors() {
 		return cty.DynamicVal, problems

@@ -93,7 +93,8 @@ type Push struct {
 
 // Publisher keeps what it is asked to publish. The zero value is ready.
 type Publisher struct {
-	Err error // to give, if set
+	Err     error // to give, if set
+	Nowhere bool  // send nothing, as a dry run
 
 	mu     sync.Mutex
 	pushes []Push
@@ -109,6 +110,9 @@ func (p *Publisher) Publish(ctx context.Context, a bake.Artifact, refs []bake.Re
 	p.pushes = append(p.pushes, Push{a, refs})
 	if p.Err != nil {
 		return nil, p.Err
+	}
+	if p.Nowhere {
+		return nil, nil
 	}
 	out := make([]bake.Ref, len(refs))
 	for i, ref := range refs {

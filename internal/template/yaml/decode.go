@@ -109,17 +109,17 @@ func (d *decoder) references(root value.Object) {
 	}
 	scope := value.Scope{}.With(declared)
 	walk(value.Node{V: root.Without("variables")}, func(n value.Node, e value.Expr) {
-		others := map[string]value.Entry{}
+		visible := scope
 		for _, need := range e.Needs() {
 			group, _, dotted := strings.Cut(need, ".")
-			if dotted && group != "var" && group != "local" {
-				others[need] = value.Entry{} // who resolves the template knows them
+			if dotted && group != "var" && group != "local" { // who resolves the template knows it
+				visible = visible.With(map[string]value.Entry{need: {}})
 			}
 		}
 		if len(e.Needs()) == 0 {
 			return
 		}
-		_, problems := value.Eval(n, scope.With(others))
+		_, problems := value.Eval(n, visible)
 		d.problems.Append(problems)
 	})
 }
@@ -405,8 +405,11 @@ func (d *decoder) kind(object value.Object, pos diag.Pos, what string, common []
 		return kind, nil, false
 	}
 	for _, m := range others {
-		hint := diag.Suggest(m.Key, common)
-		near := len(others) > 1 && strings.HasPrefix(hint, "did you mean")
+		hint := ""
+		if len(others) > 1 {
+			hint = diag.Suggest(m.Key, common)
+		}
+		near := strings.HasPrefix(hint, "did you mean")
 		switch {
 		case !ok && !near:
 			kind, ok = m, true

@@ -76,7 +76,6 @@ func problemsOf(src []byte) string {
 func TestProblemsOfBytes(t *testing.T) {
 	const good = "images: {a: {builders: docker}}"
 	deep := strings.Repeat("{a: ", 200) + strings.Repeat("}", 200)
-	many := "images: {a: {builders: docker, keep: [" + strings.Repeat("x,", 600_000) + "]}}"
 	for _, tt := range []struct{ name, src, want string }{
 		{"empty", "", `f: the template is empty (start with "images:", or let "imgbake init" write a template)`},
 		{"null", "~\n", `f: the template is empty (start with "images:", or let "imgbake init" write a template)`},
@@ -91,10 +90,9 @@ func TestProblemsOfBytes(t *testing.T) {
 		{"odd line end", "x-a: b\u2028c\n" + good, `f:1:7: unusual line end U+2028 (write \u2028 inside double quotes if it is meant)`},
 		{"lone carriage return", "x-a: b\rc\n" + good, `f:1:7: unusual line end U+000D (write \u000d inside double quotes if it is meant)`},
 		{"too large", strings.Repeat("#", 5<<20), "f: the template is too large: 5242880 bytes, at most 4194304 are read"},
-		{"too many values", many, "f:1:1000029: the template is too large: more than 500000 values (aliases count as often as they are used)"},
 		{"nested too deeply", "images: " + deep, "f:1:405: the template is nested too deeply: more than 100 levels"},
-		{"nested far too deeply", "images: " + strings.Repeat("[", 50_000), "f:1:10009: the template is nested too deeply"},
-		{"deep dashes", strings.Repeat("- ", 50_000), "f:1:20001: the template is nested too deeply"},
+		{"nested far too deeply", "images: " + strings.Repeat("[", 12_000), "f:1:10009: the template is nested too deeply"},
+		{"deep dashes", strings.Repeat("- ", 12_000), "f:1:20001: the template is nested too deeply"},
 		{"deep expression", "locals: {a: '${" + strings.Repeat("(", 50_000) + "'}\n" + good,
 			"f:1:10015: expression is too long: more than 10000 symbols (split it up with locals)"},
 		{"long literal", "locals: {a: '" + strings.Repeat("text ${1} ", 1500) + "'}\n" + good, ""},

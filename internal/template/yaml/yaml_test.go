@@ -179,3 +179,23 @@ func TestReferenceHasDocs(t *testing.T) {
 		}
 	}
 }
+
+// TestRequired: a variable without a default is required, one whose default
+// is null is not.
+func TestRequired(t *testing.T) {
+	const src = `
+variables: {a: , b: {}, c: {required: true}, d: {default: ~}, e: {required: false}, f: x, g: [x]}
+images: {i: {builders: docker}}`
+	tmpl, problems := yaml.Parse("f", []byte(src), expr.Options{})
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, v := range tmpl.Variables {
+		got[v.Name] = v.Default == nil
+	}
+	want := map[string]bool{"a": true, "b": true, "c": true, "d": false, "e": false, "f": false, "g": false}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("required (-want +got):\n%s", diff)
+	}
+}

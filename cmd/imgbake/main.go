@@ -1,0 +1,31 @@
+// Command imgbake bakes immutable machine images.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/catalog"
+	"github.com/imgbake/imgbake-action/internal/cli"
+)
+
+var version = "dev" // set by the linker
+
+func main() {
+	if helper.Is(os.Args) {
+		os.Exit(helper.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	dir, _ := os.Getwd()
+	app := cli.App{
+		Version: version, Catalog: catalog.All,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Environ: os.Environ(), Dir: dir, Now: time.Now,
+	}
+	os.Exit(app.Main(ctx, os.Args[1:]))
+}

@@ -1,0 +1,71 @@
+// Package docker bakes in containers of a Docker Engine.
+//
+// It speaks the Engine API to any reachable engine and never the docker
+// command line. Nothing of this machine is mounted into a container: files go
+// in and out as streams, by way of a small helper that is copied in first (see
+// the package helper). A layer is what the helper sees as changed, not what
+// the engine reports; the image is put together here and loaded afterwards.
+//
+// It knows nothing of steps, tags or registries' contents: run, publish and
+// registry do.
+package docker
+
+import (
+	"context"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/diag"
+	"github.com/imgbake/imgbake-action/internal/value"
+)
+
+// Kind is the docker builder on this engine.
+func (e *Engine) Kind() bake.Kind[bake.Builder] {
+	return bake.Define(bake.Spec[Config, bake.Builder]{
+		Name: "docker",
+		Doc: "Bakes in a container of a Docker Engine. The engine is found as the docker command finds it " +
+			"(DOCKER_HOST, DOCKER_CONTEXT, the current context) and may be on another machine.",
+		Example: "docker: { image: debian:bookworm-slim }",
+		Needs:   []bake.Need{bake.NeedDocker},
+		Zero:    Config{Pull: pullAlways},
+		Check:   func(c Config, at value.Where) diag.List { return c.check(at) },
+		Inputs:  func(c Config, at value.Where) []bake.Input { return c.inputs(at) },
+		Title:   Config.title,
+		New: func(c Config) (bake.Builder, error) {
+			if len(c.RunCommand) > 0 {
+				var err error
+				if c, err = c.withRunCommand(); err != nil {
+					return nil, err
+				}
+			}
+			return &builder{engine: e, config: c}, nil
+		},
+	})
+}
+
+// builder is one bake's.
+type builder struct {
+	engine *Engine
+	config Config
+}
+
+// Start makes the container. The base is in the engine when it returns, and
+// nothing is left behind when it fails.
+func (b *builder) Start(ctx context.Context, job bake.Job) (bake.Machine, error) {
+	if job.Notify == nil {
+		job.Notify = func(string) {}
+	}
+	if err := b.engine.connect(ctx); err != nil {
+		return nil, err
+	}
+	base, err := b.base(ctx, job)
+	if err != nil {
+		return nil, b.engine.explain(err)
+	}
+	m := &machine{engine: b.engine, config: b.config, job: job, base: base}
+	if err := m.start(ctx); err != nil {
+		err = b.engine.explain(err)
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}

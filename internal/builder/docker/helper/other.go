@@ -1,0 +1,13 @@
+//go:build !linux
+
+package helper
+
+import (
+	"fmt"
+	"io"
+)
+
+func run(string, []string, io.Reader, io.Writer, io.Writer) int {
+	fmt.Println("the helper runs on Linux only")
+	return StatusUsage
+}

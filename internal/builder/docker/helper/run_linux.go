@@ -1,0 +1,89 @@
+package helper
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/imgbake/imgbake-action/internal/layer"
+)
+
+func run(command string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	fail := func(err error) int {
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, errMissing):
+			return StatusMissing
+		}
+		fmt.Fprintln(stderr, err)
+		return StatusFailed
+	}
+	switch {
+	case command == Pause && len(args) == 0:
+		return pause(stdin)
+	case command == Exec && len(args) > 2:
+		return execute(args[0], args[1], args[2:])
+	case command == Kill && len(args) == 1:
+		return fail(kill(args[0]))
+	case command == Why && len(args) == 1:
+		return fail(why(args[0], stdout))
+	case command == Scan && len(args) == 0:
+		return fail(scan(stdout))
+	case command == Delta && len(args) == 1:
+		return fail(delta(args[0], stdin, stdout))
+	case command == Put && len(args) == 1:
+		return fail(put(args[0], stdin))
+	case command == Get && len(args) == 1:
+		return fail(get(args[0], stdout))
+	}
+	fmt.Fprintf(stderr, "%s: unknown command, or wrong number of arguments\n", command)
+	return StatusUsage
+}
+
+var errMissing = fs.ErrNotExist
+
+func why(id string, stdout io.Writer) error {
+	text, err := os.ReadFile(reasonFile(id))
+	if err != nil {
+		return err
+	}
+	_, err = stdout.Write(text)
+	return err
+}
+
+func scan(stdout io.Writer) error {
+	index, err := layer.Scan(context.Background(), "/", layer.ScanOptions{})
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(stdout, 1<<16)
+	if err := index.Encode(out); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// delta's since is in nanoseconds since 1970.
+func delta(since string, stdin io.Reader, stdout io.Writer) error {
+	nanos, err := strconv.ParseInt(since, 10, 64)
+	if err != nil {
+		return fmt.Errorf("since %q: %w", since, err)
+	}
+	base, err := layer.DecodeIndex(bufio.NewReaderSize(stdin, 1<<16))
+	if err != nil {
+		return err
+	}
+	opts := layer.DeltaOptions{Since: time.Unix(0, nanos), TrustCtime: layer.TrustworthyCtime("/")}
+	out := bufio.NewWriterSize(stdout, 1<<16)
+	if err := layer.Delta(context.Background(), "/", base, opts, out); err != nil {
+		return err
+	}
+	return out.Flush()
+}

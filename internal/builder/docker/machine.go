@@ -1,0 +1,394 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/layer"
+)
+
+const (
+	namePrefix     = "imgbake-"
+	detachedPrefix = "imgbake-detached-" // the reaper leaves these alone
+
+	// closeTimeout is how long the end of a machine may take when the engine
+	// does not answer.
+	closeTimeout = 5 * time.Second
+)
+
+// machine is a container that is being baked.
+type machine struct {
+	engine *Engine
+	config Config
+	job    bake.Job
+	base   *base
+
+	name   string // known before the container is, to remove one whose making was cut short
+	id     string
+	since  time.Time // before anything ran
+	stdin  *types.HijackedResponse
+	shadow string // an image made only to start from, removed at the end
+	tree   *layer.Tree
+
+	layers  []made
+	removed []string
+	closed  bool
+}
+
+// made is a layer of this bake.
+type made struct {
+	layer v1.Layer
+	info  bake.LayerInfo
+}
+
+// start makes the container, puts the helper in and runs it as first process.
+func (m *machine) start(ctx context.Context) error {
+	program, err := m.engine.helperBinary()
+	if err != nil {
+		return err
+	}
+	m.name = containerName(m.job.Name)
+	from, err := m.startImage(ctx)
+	if err != nil {
+		return err
+	}
+	config, host, err := m.containerConfig(from)
+	if err != nil {
+		return err
+	}
+	created, err := m.engine.api.ContainerCreate(ctx, config, host, nil, m.base.createPlatform(m.engine), m.name)
+	if err != nil {
+		return fmt.Errorf("creating the container: %w", err)
+	}
+	m.id = created.ID
+	for _, w := range created.Warnings {
+		m.job.Notify("docker engine: " + w)
+	}
+	if err := m.putHelper(ctx, program); err != nil {
+		return err
+	}
+	if err := m.run(ctx); err != nil {
+		return err
+	}
+	return m.scan(ctx)
+}
+
+// run starts the container with its input attached: when this process dies, the
+// engine closes the input, and the container ends.
+func (m *machine) run(ctx context.Context) error {
+	stdin, err := m.engine.api.ContainerAttach(context.WithoutCancel(ctx), m.id, container.AttachOptions{Stream: true, Stdin: true})
+	if err != nil {
+		return fmt.Errorf("attaching to the container: %w", err)
+	}
+	m.stdin = &stdin
+	if err := m.engine.api.ContainerStart(ctx, m.id, container.StartOptions{}); err != nil {
+		return fmt.Errorf("starting the container: %w", err)
+	}
+	info, err := m.engine.api.ContainerInspect(ctx, m.id)
+	if err != nil {
+		return err
+	}
+	if m.since, err = time.Parse(time.RFC3339Nano, info.Created); err != nil {
+		return fmt.Errorf("creation time of the container: %w", err)
+	}
+	return nil
+}
+
+func containerName(bakeName string) string {
+	var random [6]byte
+	rand.Read(random[:])
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, bakeName)
+	return namePrefix + clean[:min(len(clean), 60)] + "-" + hex.EncodeToString(random[:])
+}
+
+// startImage is what the container is made from: the base, or its twin
+// without volumes. What steps write below a volume of the base belongs to the
+// image, but an engine would put it elsewhere.
+func (m *machine) startImage(ctx context.Context) (string, error) {
+	if len(m.base.volumes) == 0 {
+		return m.base.engineID, nil
+	}
+	twin := &v1.ConfigFile{
+		OS: m.base.platform.OS, Architecture: m.base.platform.Architecture, Variant: m.base.platform.Variant,
+		RootFS: v1.RootFS{Type: "layers", DiffIDs: m.base.diffIDs},
+		Config: v1.Config{Env: m.base.env, Labels: m.engine.labels(m.job.RunID, m.name)},
+	}
+	id, err := m.engine.loadThin(ctx, twin)
+	if err != nil {
+		m.job.Notify("what is written below the base's volumes will not be part of the image: " + strings.Join(m.base.volumes, " "))
+		return m.base.engineID, nil
+	}
+	m.shadow = id
+	return id, nil
+}
+
+func (m *machine) putHelper(ctx context.Context, program string) error {
+	data, err := os.ReadFile(program)
+	if err != nil {
+		return fmt.Errorf("helper: %w", err)
+	}
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	for _, h := range []*tar.Header{
+		{Typeflag: tar.TypeDir, Name: layer.HelperDir + "/", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(helper.RunDir, "/") + "/", Mode: 0o1777},
+		{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(helper.Path, "/"), Mode: 0o755, Size: int64(len(data))},
+	} {
+		if err := tw.WriteHeader(h); err != nil {
+			return err
+		}
+	}
+	if _, err := tw.Write(data); err != nil {
+		return err
+	}
+	if err := tw.Close(); err != nil {
+		return err
+	}
+	if err := m.engine.api.CopyToContainer(ctx, m.id, "/", &buf, container.CopyToContainerOptions{}); err != nil {
+		return fmt.Errorf("copying the helper into the container: %w", err)
+	}
+	return nil
+}
+
+// Communicator reaches into the container.
+func (m *machine) Communicator() bake.Communicator { return communicator{m} }
+
+// Facts are Packer's build values that are known while the container runs.
+func (m *machine) Facts() map[string]string {
+	facts := maps.Clone(m.base.facts)
+	facts["ID"] = m.id
+	return facts
+}
+
+// Close removes the container, its volumes and what else was made for it.
+func (m *machine) Close() error {
+	if m.closed || m.name == "" {
+		return nil
+	}
+	m.closed = true
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := m.engine.removeContainer(ctx, m.name)
+	m.hangUp()
+	if m.shadow != "" {
+		if _, e := m.engine.api.ImageRemove(ctx, m.shadow, image.RemoveOptions{}); e != nil && !errdefs.IsNotFound(e) {
+			err = errors.Join(err, e)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing container %s: %w", m.name, m.engine.explain(err))
+	}
+	return nil
+}
+
+// hangUp ends the connection to the container's input.
+func (m *machine) hangUp() {
+	if m.stdin != nil {
+		m.stdin.Close()
+		m.stdin = nil
+	}
+}
+
+func (e *Engine) removeContainer(ctx context.Context, name string) error {
+	err := e.api.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress") {
+		return nil
+	}
+	return err
+}
+
+// Detach tells the helper to live on and gives the container a name that the
+// reaper leaves alone.
+func (m *machine) Detach() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if m.stdin != nil {
+		m.stdin.Conn.Write([]byte{helper.Detach})
+		m.stdin.CloseWrite()
+		m.hangUp()
+	}
+	name := detachedPrefix + strings.TrimPrefix(m.name, namePrefix)
+	if err := m.engine.api.ContainerRename(ctx, m.id, name); err != nil {
+		name = m.name
+	}
+	m.name = name
+	prefix := "docker "
+	if host := m.engine.deps.Getenv("DOCKER_HOST"); host != "" {
+		prefix = "docker -H " + host + " "
+	}
+	return []string{
+		"the container is left running: " + prefix + "exec -it " + name + " /bin/sh",
+		"remove it with: " + prefix + "rm -f -v " + name,
+	}
+}
+
+// scan finds or makes the index of the base's tree.
+func (m *machine) scan(ctx context.Context) error {
+	if m.config.Discard {
+		return nil
+	}
+	unlock, err := m.engine.bases.lock(ctx, "index "+m.base.engineID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if index := m.engine.knownIndex(m.base.engineID); index != nil {
+		m.tree = layer.NewTree(index)
+		return nil
+	}
+	var out bytes.Buffer
+	if err := m.helper(ctx, nil, &out, helper.Scan); err != nil {
+		return fmt.Errorf("reading the base's tree: %w", err)
+	}
+	index, err := layer.DecodeIndex(bytes.NewReader(out.Bytes()))
+	if err != nil {
+		return fmt.Errorf("index of the base's tree: %w", err)
+	}
+	m.engine.keepIndex(m.base.engineID, index, out.Bytes())
+	m.tree = layer.NewTree(index)
+	return nil
+}
+
+const indexKind = "docker-index"
+
+func indexKey(imageID string) string { return imageID + "/" + helper.Version }
+
+// knownIndex finds the index of an image's tree: made in this run, or kept.
+func (e *Engine) knownIndex(imageID string) *layer.Index {
+	if index, ok := e.indexes.Load(imageID); ok {
+		return index.(*layer.Index)
+	}
+	data, ok := e.deps.Store.Cached(indexKind, indexKey(imageID))
+	if !ok {
+		return nil
+	}
+	index, err := layer.DecodeIndex(bytes.NewReader(data))
+	if err != nil {
+		return nil
+	}
+	e.indexes.Store(imageID, index)
+	return index
+}
+
+// keepIndex remembers an index. A cache that cannot be written costs time only.
+func (e *Engine) keepIndex(imageID string, index *layer.Index, encoded []byte) {
+	e.indexes.Store(imageID, index)
+	_ = e.deps.Store.PutCached(indexKind, indexKey(imageID), encoded)
+}
+
+// Commit takes what changed as a layer and returns the image so far.
+func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifact, error) {
+	if m.config.Discard {
+		return bake.Artifact{}, nil
+	}
+	img, err := m.base.image(ctx)
+	if err != nil {
+		return bake.Artifact{}, m.engine.explain(err)
+	}
+	epoch, err := m.epoch(img)
+	if err != nil {
+		return bake.Artifact{}, err
+	}
+	if err := m.commitLayer(ctx, info, epoch); err != nil {
+		return bake.Artifact{}, m.engine.explain(err)
+	}
+	return m.artifact(ctx, img, epoch)
+}
+
+// epoch is the time of everything made here.
+func (m *machine) epoch(base v1.Image) (time.Time, error) {
+	if m.job.Epoch != nil {
+		return m.job.Epoch.UTC(), nil
+	}
+	config, err := base.ConfigFile()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("base config: %w", err)
+	}
+	if config.Created.IsZero() || config.Created.Unix() < 0 {
+		return time.Unix(0, 0).UTC(), nil
+	}
+	return config.Created.UTC().Truncate(time.Second), nil
+}
+
+// commitLayer streams the difference out of the container and publishes it
+// into the store.
+func (m *machine) commitLayer(ctx context.Context, info bake.LayerInfo, epoch time.Time) error {
+	w, err := m.engine.deps.Store.NewLayer(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	result, err := m.delta(ctx, func(delta io.Reader) (layer.Result, error) {
+		return m.tree.Publish(ctx, delta, layer.Policy{Epoch: epoch, Keep: m.job.Keep}, w)
+	})
+	if err != nil {
+		return fmt.Errorf("taking the difference: %w", err)
+	}
+	m.removed = append(m.removed, result.Removed...)
+	if result.Empty {
+		return nil
+	}
+	l, err := w.Commit()
+	if err != nil {
+		return err
+	}
+	m.layers = append(m.layers, made{l, info})
+	return nil
+}
+
+// delta runs the helper and hands its output to publish; both must succeed.
+func (m *machine) delta(ctx context.Context, publish func(io.Reader) (layer.Result, error)) (layer.Result, error) {
+	indexOut, indexIn := io.Pipe()
+	go func() { indexIn.CloseWithError(m.tree.Raw().Encode(indexIn)) }()
+	defer indexOut.Close()
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := m.helper(ctx, indexOut, in, helper.Delta, fmt.Sprint(m.since.UnixNano()))
+		in.CloseWithError(err)
+		ended <- err
+	}()
+	result, err := publish(out)
+	if err == nil {
+		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
+	}
+	out.CloseWithError(err)
+	if helperErr := <-ended; helperErr != nil && (err == nil || !errors.Is(helperErr, err)) {
+		return layer.Result{}, helperErr
+	}
+	return result, err
+}
+
+// remotePath makes a path of the container absolute and clean. A slash at its
+// end stays: it says that a link shall be followed.
+func remotePath(p string) string {
+	clean := path.Join("/", p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}

@@ -1,0 +1,57 @@
+// Package catalog lists every component type, one line each. It is the only
+// place that knows them all.
+package catalog
+
+import (
+	"time"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/builder/docker"
+	filebuilder "github.com/imgbake/imgbake-action/internal/builder/file"
+	"github.com/imgbake/imgbake-action/internal/builder/null"
+	"github.com/imgbake/imgbake-action/internal/post/checksum"
+	"github.com/imgbake/imgbake-action/internal/post/compress"
+	"github.com/imgbake/imgbake-action/internal/post/dockerpush"
+	"github.com/imgbake/imgbake-action/internal/post/dockersave"
+	"github.com/imgbake/imgbake-action/internal/post/dockertag"
+	"github.com/imgbake/imgbake-action/internal/post/manifest"
+	postshelllocal "github.com/imgbake/imgbake-action/internal/post/shelllocal"
+	"github.com/imgbake/imgbake-action/internal/provisioner/breakpoint"
+	"github.com/imgbake/imgbake-action/internal/provisioner/file"
+	"github.com/imgbake/imgbake-action/internal/provisioner/shell"
+	"github.com/imgbake/imgbake-action/internal/provisioner/shelllocal"
+	"github.com/imgbake/imgbake-action/internal/provisioner/sleep"
+	"github.com/imgbake/imgbake-action/internal/registry"
+	"github.com/imgbake/imgbake-action/internal/store"
+)
+
+// All makes every component type. The store and the registry client may be nil
+// where nothing is baked.
+func All(layers *store.Store, registries *registry.Client, getenv func(string) string, now func() time.Time) bake.Catalog {
+	engine := docker.New(docker.Deps{Store: layers, Registry: registries, Getenv: getenv})
+	return bake.Catalog{
+		Builders: []bake.Kind[bake.Builder]{
+			engine.Kind(),
+			filebuilder.Kind(),
+			null.Kind(),
+		},
+		Provisioners: []bake.Kind[bake.Provisioner]{
+			shell.Kind(),
+			file.Kind(),
+			shelllocal.Kind(),
+			breakpoint.Kind(),
+			sleep.Kind(),
+		},
+		Posts: []bake.Kind[bake.Post]{
+			dockertag.Kind(),
+			dockerpush.Kind(),
+			dockersave.Kind(),
+			manifest.Kind(now),
+			checksum.Kind(),
+			compress.Kind(),
+			postshelllocal.Kind(),
+		},
+		Loader: engine,
+		Engine: engine.Describe,
+	}
+}

@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/communicator/local"
+	"github.com/imgbake/imgbake-action/internal/publish"
+	"github.com/imgbake/imgbake-action/internal/registry"
+	"github.com/imgbake/imgbake-action/internal/report"
+	"github.com/imgbake/imgbake-action/internal/run"
+	"github.com/imgbake/imgbake-action/internal/store"
+)
+
+// buildFlags are the flags of build that no other command has.
+type buildFlags struct {
+	selection
+	registries
+	faces
+	onError       string
+	parallel      bool
+	parallelBakes int
+	force, debug  bool
+	failFast      bool
+	dryRun        bool
+	load          bool
+	record        string
+	cacheDir      string
+}
+
+func (a *App) build() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use: "build [TEMPLATE]", Aliases: []string{"bake"},
+		Short: "Bake the images of a template",
+		Long: `Bakes every image of the template, or those that -only and -except leave:
+independent ones in parallel, staged ones in order. TEMPLATE is a file, a folder
+that holds imgbake.yaml, or - for standard input; imgbake.yaml when not given.`,
+		Example: `  imgbake build
+  imgbake build -var version=1.2.3 -only 'web.*'
+  imgbake build -only=docker base-image.json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runBuild(cmd.Context(), templateArg(args), f)
+		},
+	}
+	flags := cmd.Flags()
+	f.selection.add(flags)
+	f.registries.add(flags)
+	f.faces.add(flags)
+	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with a machine whose provisioning failed: cleanup, abort (leave it), ask, run-cleanup-provisioner")
+	flags.BoolVar(&f.parallel, "parallel", true, "bake in parallel; -parallel=false is -parallel-builds=1")
+	flags.IntVar(&f.parallelBakes, "parallel-builds", 0, "how many bakes at once; 0: no limit")
+	flags.BoolVar(&f.force, "force", false, "overwrite files that are in the way")
+	flags.BoolVar(&f.debug, "debug", false, "one bake at a time, pausing after each step when somebody is there to answer")
+	flags.BoolVar(&f.failFast, "fail-fast", false, "end the other bakes when one fails")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "bake, but publish nothing")
+	flags.BoolVar(&f.load, "load", true, "put the images into the local engine, under their tags")
+	flags.StringVar(&f.record, "record", "", "write what was done, made and read to this JSON file")
+	flags.StringVar(&f.cacheDir, "cache-dir", "", "folder for layers and caches (default: imgbake in the user's cache folder)")
+	return cmd
+}
+
+func templateArg(args []string) string {
+	if len(args) == 0 {
+		return DefaultTemplate
+	}
+	return args[0]
+}
+
+// runBuild is the command: open, resolve, plan, run, record.
+func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
+	started := a.Now()
+	onError := run.OnError(f.onError)
+	switch onError {
+	case run.OnErrorCleanup, run.OnErrorAbort, run.OnErrorAsk, run.OnErrorCleanupProvisioner:
+	default:
+		return usage("-on-error=%s: want cleanup, abort, ask or run-cleanup-provisioner", f.onError)
+	}
+	tools, err := a.tools(f)
+	if err != nil {
+		return err
+	}
+	defer tools.close()
+	catalog := a.Catalog(tools.store, tools.registry, a.Getenv, a.Now)
+	runID := newRunID()
+	p, problems, err := a.prepare(ctx, name, f.selection, catalog, runID, started)
+	if err != nil {
+		return err
+	}
+	if err := problems.Err(); err != nil {
+		return &exitError{ExitTemplate, err}
+	}
+	redactor := p.redactor()
+	face := a.face(f.faces, redactor)
+	defer face.close()
+	tools.say = func(text string) {
+		face.sink.Emit(bake.Event{Time: a.Now(), Type: bake.Note, Text: text})
+	}
+	for _, problem := range problems {
+		face.sink.Emit(bake.Event{Time: a.Now(), Type: bake.Warned, Text: problem.Error()})
+	}
+
+	options := run.Options{
+		RunID: runID, Catalog: catalog, Scope: p.scope, Redactor: redactor, Sink: face.sink,
+		Publisher: tools.publisher(f.dryRun), Images: outside{tools.registry},
+		Host: a.host(p, f.selection), Ask: a.asker(face), Files: p.files, Dir: p.dir, OutDir: a.Dir,
+		Vars: a.proxies(), Now: a.Now, Parallel: f.parallelBakes, OnError: onError,
+		FailFast: f.failFast, Debug: f.debug, Force: f.force,
+	}
+	if f.load {
+		options.Loader = catalog.Loader
+	}
+	if f.debug || !f.parallel {
+		options.Parallel = 1
+	}
+	results := run.Run(ctx, p.plan, options)
+	face.close()
+
+	if f.record != "" {
+		err = writeRecord(a.path(f.record), report.New(report.Input{
+			Tool: report.Tool{Name: "imgbake", Version: a.Version}, RunID: runID,
+			Started: started, Seconds: a.Now().Sub(started).Seconds(), Digest: p.digest(),
+			Plan: p.plan, Results: results, Redact: redactor.Redact, Sensible: p.sensitive,
+		}))
+	}
+	return a.outcome(ctx, results, err)
+}
+
+// outcome turns results into the command's error. What went wrong has been
+// shown by the sink already.
+func (a *App) outcome(ctx context.Context, results []run.Result, err error) error {
+	if err != nil {
+		return &exitError{ExitFailed, err}
+	}
+	if ctx.Err() != nil {
+		return &exitError{code: ExitInterrupted}
+	}
+	for _, res := range results {
+		if res.Err != nil || res.Skipped != "" {
+			return &exitError{code: ExitFailed}
+		}
+	}
+	return nil
+}
+
+// tools are what reaches outside: the layer store and the registries. They
+// speak to the user through say, once there is a face.
+type tools struct {
+	store    *store.Store
+	registry *registry.Client
+	say      func(string)
+}
+
+func (a *App) tools(f buildFlags) (*tools, error) {
+	dir, err := a.cacheDir(f.cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	t := &tools{say: func(string) {}}
+	if t.registry, err = f.registries.client(a, func(text string) { t.say(text) }); err != nil {
+		return nil, err
+	}
+	if t.store, err = store.Open(dir); err != nil {
+		return nil, &exitError{ExitFailed, err}
+	}
+	return t, nil
+}
+
+func (t *tools) close() {
+	t.registry.Close()
+	t.store.Close()
+}
+
+func (t *tools) publisher(dryRun bool) bake.Publisher {
+	if dryRun {
+		return publish.Nowhere{Notify: t.say}
+	}
+	return publish.Registry{Client: t.registry}
+}
+
+// cacheDir is the flag, IMGBAKE_CACHE_DIR, or imgbake in the user's cache folder.
+func (a *App) cacheDir(flag string) (string, error) {
+	if flag == "" {
+		flag = a.Getenv("IMGBAKE_CACHE_DIR")
+	}
+	if flag != "" {
+		return a.path(flag), nil
+	}
+	if base := a.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "imgbake"), nil
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", usage("no cache folder: %w (give --cache-dir)", err)
+	}
+	return filepath.Join(base, "imgbake"), nil
+}
+
+// host runs commands on this machine, where that is allowed.
+func (a *App) host(p prepared, s selection) bake.Executor {
+	if a.ci() && !s.allowHostExec {
+		return nil
+	}
+	return local.Host{Dir: p.dir, Env: a.Environ}
+}
+
+// proxies are the proxy variables of this process, for the steps' commands only.
+func (a *App) proxies() []string {
+	var vars []string
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY", "ALL_PROXY",
+		"http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy"} {
+		if v := a.Getenv(name); v != "" {
+			vars = append(vars, name+"="+v)
+		}
+	}
+	return vars
+}
+
+func newRunID() string {
+	var id [8]byte
+	rand.Read(id[:]) //nolint:errcheck // never fails (crypto/rand)
+	return hex.EncodeToString(id[:])
+}
+
+// writeRecord replaces the file in one go, so that no half of a record is seen.
+func writeRecord(path string, r report.Record) error {
+	text, err := r.JSON()
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	if err := os.WriteFile(path+".tmp", text, 0o644); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+// outside reads files out of images in registries.
+type outside struct{ registry *registry.Client }
+
+// Files implements bake.ImageReader.
+func (o outside) Files(ctx context.Context, ref, path string) (io.ReadCloser, error) {
+	named, err := name.ParseReference(ref)
+	if err != nil {
+		return nil, fmt.Errorf("image %q is neither in the template nor a reference: %w", ref, err)
+	}
+	img, _, err := o.registry.Image(ctx, named, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, registry.Auth{})
+	if err != nil {
+		return nil, err
+	}
+	return store.Files(ctx, img, path)
+}

@@ -1,0 +1,73 @@
+// Package dockersave is the docker-save post-processor: it writes an image to
+// an archive that `docker load` takes.
+package dockersave
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+)
+
+// Config is what the template says.
+type Config struct {
+	Path       string `key:"path" doc:"File to write, relative to the folder imgbake is started in." opt:"required,known"`
+	DockerPath string `key:"docker_path" doc:"Accepted for Packer templates: the docker command is not used."`
+}
+
+// Kind describes the post-processor.
+func Kind() bake.Kind[bake.Post] {
+	return bake.Define(bake.Spec[Config, bake.Post]{
+		Name:    "docker-save",
+		Doc:     "Writes the image, with its names, to an archive that docker load takes.",
+		Example: "- docker-save: {path: out/web.tar}",
+		Title:   func(c Config) string { return "docker-save: " + c.Path },
+		New:     func(c Config) (bake.Post, error) { return saver{c}, nil },
+	})
+}
+
+type saver struct{ Config }
+
+// Process writes the archive and passes the image on, kept.
+func (s saver) Process(_ context.Context, env bake.PostEnv, in []bake.Artifact) ([]bake.Artifact, bool, error) {
+	images, err := bake.Images(in, "docker-save")
+	if err != nil {
+		return nil, false, err
+	}
+	path := s.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(env.OutDir, path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, false, err
+	}
+	temp := path + ".tmp"
+	defer os.Remove(temp)
+	if err := tarball.MultiRefWriteToFile(temp, names(images)); err != nil {
+		return nil, false, fmt.Errorf("archive %s: %w", s.Path, err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return nil, false, err
+	}
+	return in, true, nil
+}
+
+// names are the images' names; one without any is saved under its digest.
+func names(images []bake.Artifact) map[name.Reference]v1.Image {
+	refs := map[name.Reference]v1.Image{}
+	for _, a := range images {
+		for _, ref := range a.Refs {
+			refs[ref.Reference] = a.Image
+		}
+		if len(a.Refs) == 0 {
+			refs[name.MustParseReference("imgbake").Context().Digest(a.Digest.String())] = a.Image
+		}
+	}
+	return refs
+}

@@ -1,0 +1,48 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/store"
+)
+
+// stages reads files out of images that this run has baked, and hands every
+// other reference on.
+type stages struct {
+	bakes   []*pending
+	builder string // preferred where an image has several bakes
+	outside bake.ImageReader
+}
+
+// Files implements bake.ImageReader. The plan has seen to it that a bake whose
+// image is read is done.
+func (s stages) Files(ctx context.Context, ref, path string) (io.ReadCloser, error) {
+	var found *pending
+	for _, p := range s.bakes {
+		if p.Bake.Image != ref && p.Bake.Name != ref {
+			continue
+		}
+		if found == nil || p.Bake.Builder == s.builder {
+			found = p
+		}
+	}
+	if found == nil {
+		if s.outside == nil {
+			return nil, fmt.Errorf("image %q is not in the template", ref)
+		}
+		return s.outside.Files(ctx, ref, path)
+	}
+	select {
+	case <-found.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	made := stage(found.Artifacts)
+	if made == nil {
+		return nil, fmt.Errorf("%s made no image", found.Bake.Name)
+	}
+	return store.Files(ctx, made.Image, path)
+}

@@ -1,0 +1,155 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/plan"
+	"github.com/imgbake/imgbake-action/internal/value"
+)
+
+type runner struct {
+	Options
+	bakes  []*pending
+	cancel context.CancelCauseFunc
+}
+
+// one bakes one image on one builder. It is the product: start a machine, take
+// it through its steps, commit, derive, load, publish, close.
+func (r *runner) one(ctx context.Context, res *Result, from *bake.Artifact) {
+	res.Err = func() error {
+		b := res.Bake
+		job, err := r.job(b, from)
+		if err != nil {
+			return err
+		}
+		builder, err := newComponent(r.Catalog.Builders, "builder", b.Type, b.Body, r.scope(b, nil), b.Pos)
+		if err != nil {
+			return err
+		}
+		made, err := r.machine(ctx, builder, job, res)
+		if err != nil {
+			return err
+		}
+		artifacts, err := r.posts(ctx, b, job, made)
+		if err != nil {
+			return err
+		}
+		if artifacts, err = r.load(ctx, tagged(artifacts, b.Publish)); err != nil {
+			return err
+		}
+		if res.Published, err = r.publish(ctx, b, artifacts); err != nil {
+			return err
+		}
+		res.Artifacts = artifacts
+		r.announce(b, artifacts)
+		return nil
+	}()
+	// What a cancellation breaks says "context canceled"; say why instead.
+	if cause := context.Cause(ctx); res.Err != nil && cause != nil && !errors.Is(res.Err, cause) {
+		res.Err = fmt.Errorf("%w: %w", cause, res.Err)
+	}
+}
+
+// machine starts the machine, takes it through the steps and commits it. The
+// machine is closed when this returns, or detached.
+func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job, res *Result) (bake.Artifact, error) {
+	m, err := builder.Start(ctx, job)
+	if err != nil {
+		return bake.Artifact{}, fmt.Errorf("%s builder: %w", job.Type, err)
+	}
+	detach := false
+	defer func() { r.end(m, detach, res) }()
+	made, err := r.provision(ctx, m, job, res)
+	if err == nil {
+		if from := res.Bake.From; from != "" {
+			made.Base.Name = from // builders know the image, not the bake it came from
+		}
+		return made, nil
+	}
+	detach = r.failed(ctx, m, job, res)
+	return made, err
+}
+
+// end closes the machine, or leaves it to the user.
+func (r *runner) end(m bake.Machine, detach bool, res *Result) {
+	if detach {
+		res.Detached = m.Detach()
+		for _, line := range res.Detached {
+			r.emit(res.Bake.Name, bake.Event{Type: bake.MachineDetached, Text: line})
+		}
+		return
+	}
+	if err := m.Close(); err != nil {
+		r.emit(res.Bake.Name, bake.Event{Type: bake.CleanupProblem, Error: r.errorText(err)})
+	}
+}
+
+func (r *runner) job(b plan.Bake, from *bake.Artifact) (bake.Job, error) {
+	job := bake.Job{
+		RunID: r.RunID, Name: b.Name, Image: b.Image, Builder: b.Builder, Type: b.Type,
+		From: from, Epoch: b.Epoch, Config: b.Config, Keep: b.Keep,
+		Dir: r.Dir, Force: r.Force, Debug: r.Debug,
+		Notify: func(text string) { r.emit(b.Name, bake.Event{Type: bake.Note, Text: text}) },
+	}
+	if b.Platform != "" {
+		platform, err := v1.ParsePlatform(b.Platform)
+		if err != nil {
+			return job, fmt.Errorf("platform %q: %w", b.Platform, err)
+		}
+		job.Platform = *platform
+	}
+	return job, nil
+}
+
+// scope is what the bake's late expressions read: everything known before the
+// run, and the facts of the bake and its machine as build.*.
+func (r *runner) scope(b plan.Bake, facts map[string]string) value.Scope {
+	entries := make(map[string]value.Entry, len(b.Facts)+len(facts))
+	for key, v := range b.Facts {
+		entries[key] = value.Known(v)
+	}
+	for key, v := range facts {
+		entries["build."+key] = value.Known(v)
+	}
+	return r.Scope.With(entries)
+}
+
+// load puts every image where local tools find it, each once under all its names.
+func (r *runner) load(ctx context.Context, artifacts []bake.Artifact) ([]bake.Artifact, error) {
+	if r.Loader == nil {
+		return artifacts, nil
+	}
+	for i, a := range artifacts {
+		if a.Image == nil {
+			continue
+		}
+		loaded, err := r.Loader.Load(ctx, a)
+		if err != nil {
+			return nil, fmt.Errorf("loading the image: %w", err)
+		}
+		artifacts[i] = loaded
+	}
+	return artifacts, nil
+}
+
+// failed follows -on-error after provisioning failed, and reports whether the
+// machine shall be left running.
+func (r *runner) failed(ctx context.Context, m bake.Machine, job bake.Job, res *Result) (detach bool) {
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case res.abort || r.OnError == OnErrorAbort:
+		return true
+	}
+	if cleanup := res.Bake.Cleanup; cleanup != nil {
+		if err := r.attempt(ctx, m, job, res.Bake, *cleanup, 0); err != nil {
+			r.emit(job.Name, bake.Event{Type: bake.CleanupProblem, Error: r.errorText(err)})
+		}
+	}
+	return r.OnError == OnErrorCleanupProvisioner
+}

@@ -1,0 +1,260 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/diag"
+	"github.com/imgbake/imgbake-action/internal/plan"
+	"github.com/imgbake/imgbake-action/internal/value"
+)
+
+// StepError says which step failed, where it stands in the template and what
+// its command printed last.
+type StepError struct {
+	Pos    diag.Pos
+	Number int // from 1; 0 for the error-cleanup provisioner
+	Type   string
+	Title  string
+	Tail   []string // the last lines of output, redacted
+	Err    error
+}
+
+// Error is one line; Tail is for who shows it.
+func (e *StepError) Error() string {
+	if e.Number == 0 {
+		return fmt.Sprintf("%serror-cleanup provisioner (%s): %v", place(e.Pos), e.Type, e.Err)
+	}
+	return fmt.Sprintf("%sprovisioner %d (%s): %v", place(e.Pos), e.Number, e.Type, e.Err)
+}
+
+// place begins an error with where it is, if that is known.
+func place(pos diag.Pos) string {
+	if pos.IsZero() {
+		return ""
+	}
+	return pos.String() + ": "
+}
+
+// Unwrap gives the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// provision takes the machine through the bake's steps and commits: after
+// every step, or once at the end where layers are squashed or dear.
+func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, res *Result) (made bake.Artifact, err error) {
+	b := res.Bake
+	each := b.Layers != "squash" && r.cheap(b.Type)
+	for i, step := range b.Steps {
+		if err := r.step(ctx, m, job, res, i); err != nil {
+			return made, err
+		}
+		if each && i < len(b.Steps)-1 {
+			if _, err := m.Commit(ctx, bake.LayerInfo{CreatedBy: createdBy(step)}); err != nil {
+				return made, fmt.Errorf("commit: %w", err)
+			}
+		}
+	}
+	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: lastCreatedBy(b, each)}); err != nil {
+		return made, fmt.Errorf("commit: %w", err)
+	}
+	made.Facts = joined(m.Facts(), made.Facts)
+	return made, nil
+}
+
+// joined is one map of several; later ones win.
+func joined(all ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, m := range all {
+		maps.Copy(out, m)
+	}
+	return out
+}
+
+func (r *runner) cheap(builder string) bool {
+	kind, err := bake.Find(r.Catalog.Builders, "builder", builder, diag.Pos{})
+	return err == nil && kind.Checkpoint == bake.CheckpointCheap
+}
+
+func createdBy(s plan.Step) string { return "imgbake " + s.Type + ": " + s.Title }
+
+func lastCreatedBy(b plan.Bake, each bool) string {
+	switch {
+	case len(b.Steps) == 0:
+		return "imgbake"
+	case each || len(b.Steps) == 1:
+		return createdBy(b.Steps[len(b.Steps)-1])
+	}
+	titles := make([]string, len(b.Steps))
+	for i, s := range b.Steps {
+		titles[i] = s.Title
+	}
+	return "imgbake " + strings.Join(titles, "; ")
+}
+
+// step runs one step, again and again where retries or a person say so.
+func (r *runner) step(ctx context.Context, m bake.Machine, job bake.Job, res *Result, i int) error {
+	b, s := res.Bake, res.Bake.Steps[i]
+	began := r.Now()
+	result := StepResult{Title: s.Title}
+	r.emit(b.Name, bake.Event{Type: bake.StepStarted, Step: i + 1, Steps: len(b.Steps), Title: s.Title})
+	defer func() {
+		result.Seconds = r.Now().Sub(began).Seconds()
+		res.Steps = append(res.Steps, result)
+		r.emit(b.Name, bake.Event{Type: bake.StepFinished, Step: i + 1, Steps: len(b.Steps), Title: s.Title,
+			Seconds: result.Seconds, Error: r.errorText(result.Err)})
+	}()
+	for {
+		result.Attempts++
+		if result.Err = r.attempt(ctx, m, job, b, s, i+1); result.Err == nil {
+			return r.pause(ctx, s.Title)
+		}
+		if ctx.Err() != nil {
+			return result.Err
+		}
+		if result.Attempts <= s.Common.MaxRetries {
+			r.emit(b.Name, bake.Event{Type: bake.Warned, Step: i + 1, Text: fmt.Sprintf("attempt %d of %d: %s", result.Attempts, s.Common.MaxRetries+1, r.errorText(result.Err))})
+			continue
+		}
+		if !r.again(ctx, res, result.Err) {
+			return result.Err
+		}
+	}
+}
+
+// pause waits for a person between two steps when -debug is given.
+func (r *runner) pause(ctx context.Context, title string) error {
+	if !r.Debug || r.Ask == nil {
+		return nil
+	}
+	_, err := r.Ask.Ask(ctx, fmt.Sprintf("%s is done; press enter to go on", title))
+	return err
+}
+
+// again asks, with -on-error=ask, whether to retry a failed step, and notes
+// when the machine shall be left as it is.
+func (r *runner) again(ctx context.Context, res *Result, cause error) bool {
+	if r.OnError != OnErrorAsk || r.Ask == nil {
+		return false
+	}
+	answer, err := r.Ask.Ask(ctx, fmt.Sprintf("%s: %s", res.Bake.Name, r.errorText(cause)), "cleanup", "abort", "retry")
+	res.abort = err == nil && answer == "abort"
+	return err == nil && answer == "retry"
+}
+
+// attempt runs a step once.
+func (r *runner) attempt(ctx context.Context, m bake.Machine, job bake.Job, b plan.Bake, s plan.Step, number int) error {
+	fail := func(tail []string, err error) error {
+		return &StepError{Pos: s.Pos, Number: number, Type: s.Type, Title: s.Title, Tail: tail, Err: err}
+	}
+	scope := r.scope(b, m.Facts())
+	provisioner, err := newComponent(r.Catalog.Provisioners, "provisioner", s.Type, s.Body, scope, s.Pos)
+	if err != nil {
+		return fail(nil, err)
+	}
+	env, err := stepEnv(s, scope)
+	if err != nil {
+		return fail(nil, err)
+	}
+	if s.Common.PauseBefore > 0 {
+		r.emit(b.Name, bake.Event{Type: bake.Note, Step: number, Text: fmt.Sprintf("waiting %s before the step", s.Common.PauseBefore)})
+	}
+	if err := wait(ctx, s.Common.PauseBefore); err != nil {
+		return fail(nil, err)
+	}
+	stepCtx := ctx
+	if s.Common.Timeout > 0 {
+		var cancel context.CancelFunc
+		stepCtx, cancel = context.WithTimeoutCause(ctx, s.Common.Timeout, fmt.Errorf("timeout after %s", s.Common.Timeout))
+		defer cancel()
+	}
+	out := r.output(b.Name, number)
+	err = provisioner.Provision(stepCtx, bake.Env{
+		Communicator: m.Communicator(), Job: job, Vars: r.vars(b, env), Files: r.Files,
+		Host: r.Host, HostDir: r.Dir, Ask: r.Ask, Image: stages{r.bakes, b.Builder, r.Images},
+		Stdout: out.stdout, Stderr: out.stderr, Sink: out,
+	})
+	out.flush()
+	if err != nil {
+		if cause := context.Cause(stepCtx); cause != nil && ctx.Err() == nil {
+			err = cause
+		}
+		return fail(out.tail.lines(), err)
+	}
+	return nil
+}
+
+// vars is the environment of every command of the bake.
+func (r *runner) vars(b plan.Bake, step []string) []string {
+	vars := append([]string{}, r.Vars...)
+	vars = append(vars,
+		"PACKER_BUILD_NAME="+b.Builder, "PACKER_BUILDER_TYPE="+b.Type, "PACKER_RUN_UUID="+r.RunID,
+		"IMGBAKE_BAKE="+b.Name, "IMGBAKE_IMAGE="+b.Image, "IMGBAKE_BUILDER="+b.Builder)
+	if b.Epoch != nil {
+		vars = append(vars, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.Epoch.Unix()))
+	}
+	return append(vars, step...)
+}
+
+// stepEnv evaluates the step's env key.
+func stepEnv(s plan.Step, scope value.Scope) ([]string, error) {
+	n, problems := value.Eval(s.Common.Env, scope)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	object, _ := n.V.(value.Object)
+	var vars []string
+	for _, m := range object {
+		text, ok := value.Text(m.Node)
+		if !ok {
+			return nil, diag.Problem{Pos: m.Pos, Text: fmt.Sprintf("env %s: expected a string, found %s", m.Key, value.Describe(m.Node))}
+		}
+		vars = append(vars, m.Key+"="+text)
+	}
+	return vars, nil
+}
+
+// newComponent evaluates what is left to evaluate in a body and makes the component.
+func newComponent[T any](kinds []bake.Kind[T], what, name string, body value.Node, scope value.Scope, pos diag.Pos) (T, error) {
+	var none T
+	kind, err := bake.Find(kinds, what, name, pos)
+	if err != nil {
+		return none, err
+	}
+	ready, problems := value.Eval(body, scope)
+	if err := problems.Err(); err != nil {
+		return none, err
+	}
+	if missing := ready.Needs(); len(missing) > 0 {
+		return none, diag.Problem{Pos: pos, Text: "not known at this point of the bake: " + strings.Join(missing, ", ")}
+	}
+	return kind.New(ready)
+}
+
+// wait sleeps, or returns early with the context's error.
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Tail finds the last output lines of the step that failed, if one did.
+func Tail(err error) []string {
+	var step *StepError
+	if errors.As(err, &step) {
+		return step.Tail
+	}
+	return nil
+}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs every test: the fast ones with the race detector, then the ones that
+# need root, a real Docker Engine and a real registry.
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+need_packages docker.io iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils
+start_engine
+IMGBAKE_TEST_ROOTFS=$(debian_rootfs)
+export IMGBAKE_TEST_ROOTFS
+export IMGBAKE_TEST_BIN=$root/bin
+
+say "vet, format and lint"
+scripts/lint.sh
+say "fast tests, with the race detector"
+CGO_ENABLED=1 go test -race ./...
+say "tests on a real engine"
+go test -tags engine -count=1 -timeout 20m -p 1 ./...
+say "cross builds"
+for os in linux darwin; do
+  for arch in amd64 arm64; do
+    GOOS=$os GOARCH=$arch CGO_ENABLED=0 go build -o /dev/null ./cmd/imgbake
+  done
+done
