@@ -35,6 +35,9 @@ need_packages() {
   } >"$work/apt.log" 2>&1 || { tail -n 30 "$work/apt.log" >&2; exit 1; }
 }
 
+# need_dockerd installs Debian's engine where there is none of any kind.
+need_dockerd() { [ -x "$(command -v dockerd)" ] || need_packages docker.io; }
+
 # answers SOCKET-OR-HOST tells whether a Docker Engine answers there.
 answers() {
   case $1 in
@@ -67,7 +70,6 @@ start_engine() {
     export DOCKER_HOST=$host
     return
   fi
-  need_packages docker.io iptables ca-certificates curl
   if [ "$(id -u)" != 0 ]; then
     echo "no Docker Engine answers at $host, and starting one takes root" >&2
     exit 1
@@ -77,18 +79,27 @@ start_engine() {
 }
 
 # own_engine FOLDER [dockerd flag...] starts a private Docker Engine with all
-# its state in FOLDER and exports DOCKER_HOST.
+# its state in FOLDER and exports DOCKER_HOST. It has a bridge of its own, since
+# two engines that share docker0 take it from each other, and the firewall is
+# put back as it was in the end.
 own_engine() {
-  local dir=$1
+  local dir=$1 subnet
   shift
+  need_dockerd
+  need_packages iptables iproute2 ca-certificates curl
   mkdir -p "$dir"
+  bridge=imgbake$((RANDOM % 10000))
+  subnet=172.$((20 + RANDOM % 12)).$((RANDOM % 250))
+  iptables-save >"$work/iptables" 2>/dev/null || rm -f "$work/iptables"
+  ip link add name "$bridge" type bridge
+  ip addr add "$subnet.1/24" dev "$bridge"
+  ip link set "$bridge" up
   dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
-    --host "unix://$dir/docker.sock" "$@" >"$work/dockerd.log" 2>&1 &
-  local pid=$!
-  started+=("$pid")
-  own_engine_pid=$pid
+    --host "unix://$dir/docker.sock" --bridge "$bridge" "$@" >"$work/dockerd.log" 2>&1 &
+  own_engine_pid=$!
+  started+=("$own_engine_pid")
   export DOCKER_HOST=unix://$dir/docker.sock
-  until_ready dockerd "$pid" answers "$DOCKER_HOST"
+  until_ready dockerd "$own_engine_pid" answers "$DOCKER_HOST"
 }
 
 # docker_api METHOD PATH [JSON] calls the engine, without the docker command.
@@ -161,6 +172,10 @@ stop_all() {
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
+  if [ -n "${bridge:-}" ]; then
+    ip link del "$bridge" 2>/dev/null || true
+    [ ! -s "$work/iptables" ] || iptables-restore <"$work/iptables" || true
+  fi
   # A Docker Engine leaves mounts below its folder when it is ended early.
   if [ "$(id -u)" = 0 ]; then
     awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r -n1 umount -l 2>/dev/null || true

@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-need_packages docker.io iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils
+need_dockerd
+need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils
 start_engine
 IMGBAKE_TEST_ROOTFS=$(debian_rootfs)
 export IMGBAKE_TEST_ROOTFS

@@ -21,8 +21,6 @@ func load(t *testing.T) []Package {
 	if len(packages) < 20 {
 		t.Fatalf("found %d packages only", len(packages))
 	}
-	// depshold keeps chosen dependencies in go.mod until they are used.
-	return slices.DeleteFunc(packages, func(p Package) bool { return p.Path == "internal/depshold" })
 }
 
 func TestImportRules(t *testing.T) {

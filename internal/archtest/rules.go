@@ -32,7 +32,6 @@ var Rules = []Rule{
 	{"layer", "diag"},
 	{"registry", "diag secret value"},
 	{"registry/registrytest", ""},
-	{"imageconfig", "diag value"},
 
 	// 2: tools that components share.
 	{"store", "bake layer registry secret diag"},
@@ -40,6 +39,7 @@ var Rules = []Rule{
 	{"communicator/*", "communicator bake secret diag"},
 	{"vars", "template expr value secret diag"},
 	{"shellscript", "bake diag secret value"},
+	{"imageconfig", "bake diag value"},
 	{"sink", "bake diag secret"},
 	{"doctor", "bake diag"},
 

@@ -35,6 +35,10 @@ type Machine interface {
 	Detach() []string
 }
 
+// FactEpoch is the fact that tells steps the time of everything a bake makes,
+// in seconds since 1970: they get it as SOURCE_DATE_EPOCH.
+const FactEpoch = "SourceDateEpoch"
+
 // LayerInfo describes a layer to be committed.
 type LayerInfo struct {
 	CreatedBy string // for the image's history: the step, readable, without secrets

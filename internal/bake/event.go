@@ -38,7 +38,7 @@ type Event struct {
 	Bake     string            `json:"bake,omitempty"`
 	Step     int               `json:"step,omitempty"`   // from 1; 0: not in a step
 	Steps    int               `json:"steps,omitempty"`  // how many the bake has
-	Title    string            `json:"title,omitempty"`  // of the step: "shell: apt-get update (+3 lines)"
+	Title    string            `json:"title,omitempty"`  // of the step: "apt-get update (+3 more)"
 	Stream   string            `json:"stream,omitempty"` // of Output: stdout or stderr
 	Text     string            `json:"text,omitempty"`
 	Error    string            `json:"error,omitempty"`   // of a finished step or bake that failed

@@ -9,8 +9,10 @@ import (
 	"github.com/imgbake/imgbake-action/internal/builder/docker"
 	filebuilder "github.com/imgbake/imgbake-action/internal/builder/file"
 	"github.com/imgbake/imgbake-action/internal/builder/null"
+	"github.com/imgbake/imgbake-action/internal/post/artifice"
 	"github.com/imgbake/imgbake-action/internal/post/checksum"
 	"github.com/imgbake/imgbake-action/internal/post/compress"
+	"github.com/imgbake/imgbake-action/internal/post/dockerimport"
 	"github.com/imgbake/imgbake-action/internal/post/dockerpush"
 	"github.com/imgbake/imgbake-action/internal/post/dockersave"
 	"github.com/imgbake/imgbake-action/internal/post/dockertag"
@@ -46,9 +48,11 @@ func All(layers *store.Store, registries *registry.Client, getenv func(string) s
 			dockertag.Kind(),
 			dockerpush.Kind(),
 			dockersave.Kind(),
+			dockerimport.Kind(layers),
 			manifest.Kind(now),
 			checksum.Kind(),
 			compress.Kind(),
+			artifice.Kind(),
 			postshelllocal.Kind(),
 		},
 		Loader: engine,

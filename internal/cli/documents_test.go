@@ -7,10 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/catalog"
 	"github.com/imgbake/imgbake-action/internal/cli"
 )
@@ -97,8 +101,9 @@ func TestLinks(t *testing.T) {
 }
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	heading = regexp.MustCompile(`(?m)^#+ (.*)$|<a id="([^"]+)">`)
+	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	noAnchor = regexp.MustCompile(`[^\pL\pN_-]`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$|<a id="([^"]+)">`)
 )
 
 // anchors are what links can point to: headings as GitHub names them.
@@ -106,7 +111,7 @@ func anchors(text string) map[string]bool {
 	out := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(text, -1) {
 		name := strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")
-		out[regexp.MustCompile(`[^\pL\pN_-]`).ReplaceAllString(name, "")+m[2]] = true
+		out[noAnchor.ReplaceAllString(name, "")+m[2]] = true
 	}
 	return out
 }
@@ -131,6 +136,36 @@ func TestGenerated(t *testing.T) {
 			t.Errorf("docs/%s is not what the components say (%v): run make docs", name, err)
 		}
 	}
+}
+
+// TestStatus holds README's table of what is finished to the catalog.
+func TestStatus(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := catalog.All(nil, nil, func(string) string { return "" }, time.Now)
+	for row, want := range map[string][]string{"provisioners": names(all.Provisioners), "post-processors": names(all.Posts)} {
+		m := regexp.MustCompile(`(?m)^\| ` + row + ` \| ([^|]*) \|`).FindSubmatch(text)
+		if m == nil {
+			t.Errorf("README.md has no row %s", row)
+			continue
+		}
+		got := strings.Split(string(m[1]), ", ")
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("README.md, %s (-catalog +table):\n%s", row, diff)
+		}
+	}
+}
+
+func names[T any](kinds []bake.Kind[T]) []string {
+	var out []string
+	for _, k := range kinds {
+		out = append(out, k.Name)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // TestExamples plans the example of every component.

@@ -61,13 +61,15 @@ func (p *planner) builderBody(b *builder) {
 	if !ok {
 		return
 	}
-	p.source(b, k)
+	before := len(p.problems)
 	b.bake.Inputs = p.check(k, b.Component, b.bake.Body).inputs
+	p.source(b, k, p.problems[before:].HasErrors())
 }
 
 // source checks that the bake starts from one thing: another image, or what
-// one of the builder's own keys names.
-func (p *planner) source(b *builder, k kind) {
+// one of the builder's own keys names. In a body with mistakes a key that is
+// missing may be one that is misspelt.
+func (p *planner) source(b *builder, k kind, mistakes bool) {
 	given := k.given(b.bake.Body)
 	from := b.image.tmpl.From
 	switch {
@@ -75,6 +77,7 @@ func (p *planner) source(b *builder, k kind) {
 	case from != "" && len(given) > 0:
 		p.problems.Add(given[0].KeyPos, "remove one of the two", "%q gives builder %q a source, but image %q is made from %q",
 			given[0].Key, b.name, b.image.tmpl.Name, from)
+	case from == "" && len(given) == 0 && mistakes:
 	case from == "" && len(given) == 0:
 		p.problems.Add(b.Pos, "give it one of: "+strings.Join(k.sources, ", "), "builder %q has no source", b.name)
 	case from == "" && len(given) > 1:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -90,13 +91,20 @@ func (mv *mover) options(ctx context.Context) []remote.Option {
 	return []remote.Option{remote.WithTransport(mv.client.Transport), remote.WithContext(ctx)}
 }
 
-// putBack undoes the moves, the last first, and returns the tags that stay on
-// the new digest.
+// putBack undoes the moves and returns the tags that stay on the new digest.
+// The tags do not wait for each other: one that cannot be put back must not
+// use up the time of the rest.
 func putBack(ctx context.Context, moved []mover, digest v1.Hash) (left []string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
 	defer cancel()
-	for i := len(moved) - 1; i >= 0; i-- {
-		if err := moved[i].restore(ctx, digest); err != nil {
+	failed := make([]error, len(moved))
+	var group sync.WaitGroup
+	for i := range moved {
+		group.Go(func() { failed[i] = moved[i].restore(ctx, digest) })
+	}
+	group.Wait()
+	for i, err := range failed {
+		if err != nil {
 			left = append(left, moved[i].Name())
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -49,11 +51,31 @@ func (r *runner) one(ctx context.Context, res *Result, from *bake.Artifact) {
 		r.announce(b, artifacts)
 		return nil
 	}()
-	// What a cancellation breaks says "context canceled"; say why instead.
-	if cause := context.Cause(ctx); res.Err != nil && cause != nil && !errors.Is(res.Err, cause) {
-		res.Err = fmt.Errorf("%w: %w", cause, res.Err)
+	if cause := context.Cause(ctx); res.Err != nil && cause != nil {
+		res.Err = &cutShort{cause, res.Err}
 	}
 }
+
+// cutShort is the error of a bake that a cancellation ended: what it was doing
+// and why it ended. What a request says when it is cut off is no news.
+type cutShort struct{ cause, err error }
+
+// Error has the cause in the place of whatever the cancellation broke.
+func (e *cutShort) Error() string {
+	text, why := e.err.Error(), e.cause.Error()
+	var request *url.Error
+	for err := e.err; errors.As(err, &request); err = request.Err {
+		text = strings.Replace(text, request.Error(), request.Err.Error(), 1)
+	}
+	text = strings.ReplaceAll(text, context.Canceled.Error(), why)
+	if !strings.Contains(text, why) {
+		text = why + ": " + text
+	}
+	return text
+}
+
+// Unwrap gives both.
+func (e *cutShort) Unwrap() []error { return []error{e.cause, e.err} }
 
 // machine starts the machine, takes it through the steps and commits it. The
 // machine is closed when this returns, or detached.

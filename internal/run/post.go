@@ -62,7 +62,7 @@ func (r *runner) post(ctx context.Context, b plan.Bake, job bake.Job, p plan.Pos
 	defer output.flush()
 	out, keep, err = post.Process(ctx, bake.PostEnv{
 		Job: job, Publisher: r.Publisher, Host: r.Host, Dir: r.Dir, OutDir: r.OutDir,
-		Vars: r.vars(b, nil), Facts: facts, Stdout: output.stdout, Stderr: output.stderr, Sink: output,
+		Vars: r.vars(b, facts, nil), Facts: facts, Stdout: output.stdout, Stderr: output.stderr, Sink: output,
 	}, in)
 	if p.Common.Keep != nil {
 		keep = *p.Common.Keep

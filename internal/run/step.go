@@ -91,7 +91,7 @@ func lastCreatedBy(b plan.Bake, each bool) string {
 	}
 	titles := make([]string, len(b.Steps))
 	for i, s := range b.Steps {
-		titles[i] = s.Title
+		titles[i] = s.Type + ": " + s.Title
 	}
 	return "imgbake " + strings.Join(titles, "; ")
 }
@@ -174,7 +174,7 @@ func (r *runner) attempt(ctx context.Context, m bake.Machine, job bake.Job, b pl
 	}
 	out := r.output(b.Name, number)
 	err = provisioner.Provision(stepCtx, bake.Env{
-		Communicator: m.Communicator(), Job: job, Vars: r.vars(b, env), Files: r.Files,
+		Communicator: m.Communicator(), Job: job, Vars: r.vars(b, m.Facts(), env), Files: r.Files,
 		Host: r.Host, HostDir: r.Dir, Ask: r.Ask, Image: stages{r.bakes, b.Builder, r.Images},
 		Stdout: out.stdout, Stderr: out.stderr, Sink: out,
 	})
@@ -188,14 +188,14 @@ func (r *runner) attempt(ctx context.Context, m bake.Machine, job bake.Job, b pl
 	return nil
 }
 
-// vars is the environment of every command of the bake.
-func (r *runner) vars(b plan.Bake, step []string) []string {
+// vars is the environment of every command of the bake: the same in every run,
+// since a step may write it into the image.
+func (r *runner) vars(b plan.Bake, facts map[string]string, step []string) []string {
 	vars := append([]string{}, r.Vars...)
-	vars = append(vars,
-		"PACKER_BUILD_NAME="+b.Builder, "PACKER_BUILDER_TYPE="+b.Type, "PACKER_RUN_UUID="+r.RunID,
+	vars = append(vars, "PACKER_BUILD_NAME="+b.Builder, "PACKER_BUILDER_TYPE="+b.Type,
 		"IMGBAKE_BAKE="+b.Name, "IMGBAKE_IMAGE="+b.Image, "IMGBAKE_BUILDER="+b.Builder)
-	if b.Epoch != nil {
-		vars = append(vars, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.Epoch.Unix()))
+	if epoch := facts[bake.FactEpoch]; epoch != "" {
+		vars = append(vars, "SOURCE_DATE_EPOCH="+epoch)
 	}
 	return append(vars, step...)
 }

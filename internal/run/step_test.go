@@ -177,8 +177,8 @@ func TestCommits(t *testing.T) {
 		want         []string
 	}{
 		"a layer per step":   {"fake", "step", []string{"a", "b"}, []string{"imgbake step: a", "imgbake step: b"}},
-		"squash":             {"fake", "squash", []string{"a", "b"}, []string{"imgbake a; b"}},
-		"dear":               {"dear", "step", []string{"a", "b"}, []string{"imgbake a; b"}},
+		"squash":             {"fake", "squash", []string{"a", "b"}, []string{"imgbake step: a; step: b"}},
+		"dear":               {"dear", "step", []string{"a", "b"}, []string{"imgbake step: a; step: b"}},
 		"no step":            {"fake", "step", nil, []string{"imgbake"}},
 		"one step, squashed": {"fake", "squash", []string{"a"}, []string{"imgbake step: a"}},
 	}
@@ -227,9 +227,8 @@ func TestJobAndEnvironment(t *testing.T) {
 		t.Fatal(res.Err)
 	}
 	want := []string{
-		"https_proxy=http://proxy", "PACKER_BUILD_NAME=main", "PACKER_BUILDER_TYPE=fake", "PACKER_RUN_UUID=run-1",
-		"IMGBAKE_BAKE=web.main", "IMGBAKE_IMAGE=web", "IMGBAKE_BUILDER=main", "SOURCE_DATE_EPOCH=1600000000",
-		"DEBUG=true", "PORT=8080",
+		"https_proxy=http://proxy", "PACKER_BUILD_NAME=main", "PACKER_BUILDER_TYPE=fake",
+		"IMGBAKE_BAKE=web.main", "IMGBAKE_IMAGE=web", "IMGBAKE_BUILDER=main", "DEBUG=true", "PORT=8080",
 	}
 	if diff := cmp.Diff(want, env.Vars); diff != "" {
 		t.Errorf("environment, -want +got:\n%s", diff)
@@ -240,6 +239,29 @@ func TestJobAndEnvironment(t *testing.T) {
 	}
 	if env.HostDir != "/srv/template" || env.Host != nil || env.Ask != nil {
 		t.Errorf("env %+v", env)
+	}
+}
+
+// Commands are told the epoch that the builder stamps files with, in steps and
+// in post-processors.
+func TestEpochInTheEnvironment(t *testing.T) {
+	w := newWorld(t)
+	w.made = func(bake.Job) bake.Artifact { return bake.Artifact{Files: []string{"/x"}} }
+	var all [][]string
+	w.steps["look"] = func(_ context.Context, env bake.Env) error { all = append(all, env.Vars); return nil }
+	w.posts["look"] = func(env bake.PostEnv, in []bake.Artifact) ([]bake.Artifact, bool, error) {
+		all = append(all, env.Vars)
+		return in, true, nil
+	}
+	b := baked("web.a", "look")
+	b.Type, b.Posts = "made", append(b.Posts, posts("look"))
+	if res := w.one(t, b); res.Err != nil || len(all) != 2 {
+		t.Fatal(res.Err, all)
+	}
+	for _, vars := range all {
+		if !slices.Contains(vars, "SOURCE_DATE_EPOCH=1600000000") {
+			t.Errorf("environment %q", vars)
+		}
 	}
 }
 

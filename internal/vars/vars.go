@@ -207,10 +207,7 @@ func (r *resolver) fallback(v *variable) (candidate, bool) {
 // eval computes a default. ok is false where a problem was reported, for this
 // variable or for one it is made of.
 func (r *resolver) eval(v *variable, n value.Node) (value.Node, bool) {
-	needs := n.Needs()
-	if len(needs) == 0 {
-		return n, true
-	}
+	needs := n.Needs() // none is no sign of a literal: env() needs no other name
 	before := len(r.problems)
 	entries := map[string]value.Entry{}
 	for _, name := range needs {

@@ -238,6 +238,7 @@ func TestDefaultsInOrder(t *testing.T) {
 		decl(5, "token", sensitive, def("hunter2-hunter2")),
 		decl(6, "over", def(fake("${var.token}"))),
 		decl(7, "at", def(fake("${run.time}"))),
+		decl(8, "none", def(fake("needs no name"))),
 	}, vars.Sources{Facts: map[string]value.Entry{"run.time": value.Known("noon")}, Environ: []string{"USER=me"}, Flags: []string{"over=plain"}})
 	want := `c = "x/me+" (default)
 b = "x/me" (default)
@@ -246,6 +247,7 @@ url = "token aHVudGVyMi1odW50ZXIy" (default) sensitive
 token = "hunter2-hunter2" (default) sensitive
 over = "plain" (flag)
 at = "noon" (default)
+none = "needs no name" (default)
 `
 	if diff := cmp.Diff(want, show(r)); diff != "" || len(found) > 0 {
 		t.Error(diff, found)
@@ -269,7 +271,7 @@ func TestBadDefaults(t *testing.T) {
 	}, vars.Sources{})
 	want := `error: t.yaml:1:3: the defaults of variables go round in a circle: a -> b -> c -> a (a at t.yaml:1:3, b at t.yaml:2:3, c at t.yaml:3:3)
 error: t.yaml:4:5: the default of variable "d" reads var.sute, which is not declared (did you mean "suite"?)
-error: unknown name "git.sha"
+error: t.yaml:6:5: unknown name "git.sha"
 error: t.yaml:8:3: variable "needed" is required and not set`
 	if got := problems(found); !containsLines(got, want) || len(found) != 5 {
 		t.Errorf("got\n%swant\n%s", got, want)

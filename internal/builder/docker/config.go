@@ -13,6 +13,7 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/diag"
+	"github.com/imgbake/imgbake-action/internal/imageconfig"
 	"github.com/imgbake/imgbake-action/internal/secret"
 	"github.com/imgbake/imgbake-action/internal/value"
 )
@@ -131,11 +132,9 @@ func (c Config) check(at value.Where) diag.List {
 	c.checkContainer(at, &problems)
 	c.checkLogin(at, &problems)
 	c.checkUnsupported(at, &problems)
-	if _, err := parseChanges(c.Changes, nil); err != nil {
-		var bad *changeError
-		if errors.As(err, &bad) {
-			problems.Add(at.At("changes", bad.index), bad.hint, "%s", bad.text)
-		}
+	var bad *imageconfig.Error
+	if errors.As(imageconfig.Check(c.Changes), &bad) {
+		problems.Add(at.At("changes", bad.Index), bad.Hint, "%s", bad.Text)
 	}
 	return problems
 }

@@ -14,8 +14,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	"github.com/imgbake/imgbake-action/internal/registry"
 )
 
 // contentOf finds the base's layers by digest: in the registry it came from,
@@ -31,7 +29,10 @@ func (e *Engine) contentOf(ctx context.Context, b *base) (v1.Image, error) {
 		return img.(v1.Image), nil
 	}
 	img, err := e.fromRegistry(ctx, b)
-	if err != nil || img == nil {
+	if err != nil {
+		b.note(fmt.Sprintf("the registry does not give the layers of %s, so the engine's are compressed anew: the image's digest differs from one baked with the registry at hand (%v)", b.name, err))
+	}
+	if img == nil {
 		if img, err = e.saved(ctx, b); err != nil {
 			return nil, err
 		}
@@ -51,7 +52,12 @@ func (e *Engine) fromRegistry(ctx context.Context, b *base) (v1.Image, error) {
 		if err != nil {
 			continue
 		}
-		img, _, err := e.deps.Registry.Image(ctx, ref, b.platform, registry.Auth{})
+		auth, err := b.auth(ctx, ref.Context())
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		img, _, err := e.deps.Registry.Image(ctx, ref, b.platform, auth)
 		if err != nil {
 			problems = append(problems, err)
 			continue

@@ -26,6 +26,7 @@ func (e *Engine) Kind() bake.Kind[bake.Builder] {
 			"(DOCKER_HOST, DOCKER_CONTEXT, the current context) and may be on another machine.",
 		Example: "docker: { image: debian:bookworm-slim }",
 		Needs:   []bake.Need{bake.NeedDocker},
+		Sources: sources,
 		Zero:    Config{Pull: pullAlways},
 		Check:   func(c Config, at value.Where) diag.List { return c.check(at) },
 		Inputs:  func(c Config, at value.Where) []bake.Input { return c.inputs(at) },
@@ -57,6 +58,7 @@ func (b *builder) Start(ctx context.Context, job bake.Job) (bake.Machine, error)
 	if err := b.engine.connect(ctx); err != nil {
 		return nil, err
 	}
+	b.engine.reaped.Do(func() { b.engine.tidy(ctx, job.Notify) })
 	base, err := b.base(ctx, job)
 	if err != nil {
 		return nil, b.engine.explain(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/imageconfig"
 )
 
 // outsideName is what a Dockerfile from outside the context is called inside.
@@ -114,12 +115,12 @@ func fromImages(dockerfile []byte, args map[string]string) []string {
 		}
 		switch strings.ToUpper(words[0]) {
 		case "ARG":
-			if key, _, ok := strings.Cut(words[1], "="); ok && lookup(env, key) == "" {
+			if key, _, ok := strings.Cut(words[1], "="); ok && imageconfig.Lookup(env, key) == "" {
 				env = append(env, words[1])
 			}
 		case "FROM":
 			if image := firstArgument(words[1:]); image != "" {
-				images = append(images, unquote(image, env))
+				images = append(images, imageconfig.Unquote(image, env))
 			}
 		}
 	}

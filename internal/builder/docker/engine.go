@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type Engine struct {
 	api      *client.Client // nil until connect
 	endpoint endpoint
 	info     system.Info
+	reaped   sync.Once
 	bases    locks    // of pulls, saves and scans, so that each is done once
 	contents sync.Map // image ID to v1.Image, of this run
 	indexes  sync.Map // image ID to *layer.Index, of this run
@@ -128,24 +130,39 @@ func (ep endpoint) client(version string) (*client.Client, error) {
 
 // explain makes one clear error of what the client says.
 func (ep endpoint) explain(err error) error {
-	switch {
-	case err == nil || errors.Is(err, context.Canceled):
+	if err == nil || errors.Is(err, context.Canceled) || !isConnectionLost(err) {
 		return err
-	case client.IsErrConnectionFailed(err) || isConnectionLost(err):
-		return diag.Problem{
-			Text: fmt.Sprintf("docker engine at %s cannot be reached: %s", ep.host, firstLine(err)),
-			Hint: "is it running, and may this user speak to it? DOCKER_HOST or DOCKER_CONTEXT name another; imgbake doctor tells more",
-		}
 	}
-	return err
+	text := fmt.Sprintf("docker engine at %s cannot be reached", ep.host)
+	switch doing, _, said := strings.Cut(bareText(err), "annot connect to the Docker daemon"); {
+	case !said:
+		text += ": " + doing
+	case len(doing) > 1:
+		text = strings.TrimRight(doing, "Cc") + text
+	}
+	return diag.Problem{
+		Text: text,
+		Hint: "is it running, and may this user speak to it? DOCKER_HOST or DOCKER_CONTEXT name another; imgbake doctor tells more",
+	}
 }
 
 // explain is used on errors on their way out.
 func (e *Engine) explain(err error) error { return e.endpoint.explain(err) }
 
+// isConnectionLost tells a lost engine from what the engine, or a registry,
+// says of other connections.
 func isConnectionLost(err error) bool {
+	if client.IsErrConnectionFailed(err) {
+		return true
+	}
+	var said saidError
+	var problem diag.Problem
+	var registry *registry.Error
 	text := err.Error()
-	for _, sign := range []string{"connection refused", "connection reset", "broken pipe", "no such file or directory\" is", ": EOF", "unexpected EOF"} {
+	if errors.As(err, &said) || errors.As(err, &problem) || errors.As(err, &registry) || strings.Contains(text, "Error response from daemon") {
+		return false
+	}
+	for _, sign := range []string{"connection refused", "connection reset", "broken pipe", "annot connect to the Docker daemon", ": EOF", "unexpected EOF"} {
 		if strings.Contains(text, sign) {
 			return true
 		}
@@ -153,10 +170,14 @@ func isConnectionLost(err error) bool {
 	return false
 }
 
-// firstLine shortens the client's multi-line advice.
-func firstLine(err error) string {
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	text, _, _ = strings.Cut(text, ". Is the docker daemon running?")
+// bareText is the error on one line, without the client's URLs and advice.
+func bareText(err error) string {
+	text := err.Error()
+	var request *url.Error
+	for cause := err; errors.As(cause, &request); cause = request.Err {
+		text = strings.Replace(text, request.Error(), request.Err.Error(), 1)
+	}
+	text, _, _ = strings.Cut(text, "\n")
 	return text
 }
 

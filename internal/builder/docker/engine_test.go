@@ -18,6 +18,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -519,7 +520,7 @@ func TestKilledOwner(t *testing.T) {
 	e := newEngine(t)
 	alive := machine(t, e, map[string]any{"rootfs": rootfs(t)}, job(t))
 	child := exec.Command(os.Args[0], "-test.run=^TestOrphan$", "-test.v")
-	child.Env = append(os.Environ(), "IMGBAKE_TEST_ORPHAN="+rootfs(t))
+	child.Env = append(os.Environ(), "IMGBAKE_TEST_ORPHAN="+rootfs(t), "TMPDIR="+t.TempDir()) // it cannot tidy up
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -584,6 +585,10 @@ func ref(t *testing.T, s string) bake.Ref {
 	if err != nil {
 		t.Fatal(err)
 	}
+	api := rawClient(t)
+	t.Cleanup(func() {
+		api.ImageRemove(context.Background(), s, image.RemoveOptions{Force: true, PruneChildren: true})
+	})
 	return bake.Ref{Reference: tag}
 }
 

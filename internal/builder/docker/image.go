@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/imageconfig"
 )
 
 // artifact puts the image together: the base, the layers so far, and the
@@ -108,10 +108,10 @@ func (m *machine) imageConfig(base v1.Image, epoch time.Time) (*v1.ConfigFile, e
 		c.History = append(c.History, m.history(epoch, l.info.CreatedBy, false))
 	}
 	before := c.Config.DeepCopy()
-	if _, err := parseChanges(m.config.Changes, &c.Config); err != nil {
+	if err := imageconfig.Instruct(&c.Config, m.config.Changes); err != nil {
 		return nil, err
 	}
-	applyConfig(&c.Config, m.job.Config)
+	imageconfig.Apply(&c.Config, m.job.Config)
 	if !reflect.DeepEqual(before, &c.Config) {
 		c.History = append(c.History, m.history(epoch, "imgbake config", true))
 	}
@@ -120,81 +120,6 @@ func (m *machine) imageConfig(base v1.Image, epoch time.Time) (*v1.ConfigFile, e
 
 func (m *machine) history(epoch time.Time, by string, empty bool) v1.History {
 	return v1.History{Created: v1.Time{Time: epoch}, CreatedBy: by, Comment: m.config.Message, Author: m.config.Author, EmptyLayer: empty}
-}
-
-// applyConfig makes the template's changes: nil keeps, an empty list clears.
-func applyConfig(c *v1.Config, change bake.ImageConfig) {
-	if change.Entrypoint != nil {
-		c.Entrypoint, c.Cmd = orNil(change.Entrypoint), nil
-	}
-	if change.Cmd != nil {
-		c.Cmd = orNil(change.Cmd)
-	}
-	for _, key := range sorted(change.Env) {
-		c.Env = setEnv(c.Env, key, change.Env[key])
-	}
-	for key, val := range change.Labels {
-		c.Labels = with(c.Labels, key, val)
-	}
-	if change.User != "" {
-		c.User = change.User
-	}
-	if change.Workdir != "" {
-		c.WorkingDir = joinDir(c.WorkingDir, change.Workdir)
-	}
-	if change.StopSignal != "" {
-		c.StopSignal = change.StopSignal
-	}
-	c.ExposedPorts = addSet(c.ExposedPorts, change.Expose, func(port string) string {
-		if !strings.Contains(port, "/") {
-			port += "/tcp"
-		}
-		return port
-	})
-	c.Volumes = addSet(c.Volumes, change.Volumes, func(p string) string { return p })
-	if h := change.Healthcheck; h != nil {
-		c.Healthcheck = &v1.HealthConfig{Test: healthTest(h.Test), Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, Retries: h.Retries}
-	}
-}
-
-// addSet adds items to a set; an empty list clears it.
-func addSet(set map[string]struct{}, items []string, normal func(string) string) map[string]struct{} {
-	if items != nil && len(items) == 0 {
-		return nil
-	}
-	for _, item := range items {
-		set = with(set, normal(item), struct{}{})
-	}
-	return set
-}
-
-// healthTest is a test in Docker's form: a list runs as it is, one string in a shell.
-func healthTest(test []string) []string {
-	switch {
-	case len(test) == 0:
-		return nil
-	case slices.Contains([]string{"NONE", "CMD", "CMD-SHELL"}, test[0]):
-		return test
-	case len(test) == 1:
-		return []string{"CMD-SHELL", test[0]}
-	}
-	return append([]string{"CMD"}, test...)
-}
-
-func orNil(list []string) []string {
-	if len(list) == 0 {
-		return nil
-	}
-	return list
-}
-
-func sorted(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // extend makes an OCI image of the base's layers, untouched, and new ones.

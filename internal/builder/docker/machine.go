@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -181,6 +182,7 @@ func (m *machine) Communicator() bake.Communicator { return communicator{m} }
 func (m *machine) Facts() map[string]string {
 	facts := maps.Clone(m.base.facts)
 	facts["ID"] = m.id
+	facts[bake.FactEpoch] = strconv.FormatInt(m.epoch().Unix(), 10)
 	return facts
 }
 
@@ -309,29 +311,23 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 	if err != nil {
 		return bake.Artifact{}, m.engine.explain(err)
 	}
-	epoch, err := m.epoch(img)
-	if err != nil {
-		return bake.Artifact{}, err
-	}
+	epoch := m.epoch()
 	if err := m.commitLayer(ctx, info, epoch); err != nil {
 		return bake.Artifact{}, m.engine.explain(err)
 	}
 	return m.artifact(ctx, img, epoch)
 }
 
-// epoch is the time of everything made here.
-func (m *machine) epoch(base v1.Image) (time.Time, error) {
-	if m.job.Epoch != nil {
-		return m.job.Epoch.UTC(), nil
+// epoch is the time of everything made here: the one asked for, or else the
+// base's.
+func (m *machine) epoch() time.Time {
+	switch {
+	case m.job.Epoch != nil:
+		return m.job.Epoch.UTC()
+	case m.base.created.Unix() < 0: // no time at all is before 1970 too
+		return time.Unix(0, 0).UTC()
 	}
-	config, err := base.ConfigFile()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("base config: %w", err)
-	}
-	if config.Created.IsZero() || config.Created.Unix() < 0 {
-		return time.Unix(0, 0).UTC(), nil
-	}
-	return config.Created.UTC().Truncate(time.Second), nil
+	return m.base.created.UTC().Truncate(time.Second)
 }
 
 // commitLayer streams the difference out of the container and publishes it

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -20,6 +19,12 @@ type messageError struct {
 	Message string `json:"message"`
 }
 
+// saidError is an error in the engine's words: so the engine was reached, even
+// if what it speaks of is a lost connection.
+type saidError string
+
+func (e saidError) Error() string { return string(e) }
+
 // readMessages hands every message to visit and ends with the stream, or with
 // the error it reports.
 func readMessages(r io.Reader, visit func(message)) error {
@@ -33,9 +38,9 @@ func readMessages(r io.Reader, visit func(message)) error {
 		case err != nil:
 			return fmt.Errorf("reading the engine's answer: %w", err)
 		case m.Detail != nil && m.Detail.Message != "":
-			return errors.New(m.Detail.Message)
+			return saidError(m.Detail.Message)
 		case m.Error != "":
-			return errors.New(m.Error)
+			return saidError(m.Error)
 		}
 		visit(m)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -93,6 +94,18 @@ func (o owner) life(me owner) life {
 	return dead
 }
 
+// tidy reaps at the beginning of a run. What cannot be removed is told, and no
+// reason not to bake.
+func (e *Engine) tidy(ctx context.Context, notify func(string)) {
+	removed, err := e.Reap(ctx)
+	if len(removed) > 0 {
+		notify("removed what an earlier run left behind: " + strings.Join(removed, ", "))
+	}
+	if err != nil && ctx.Err() == nil {
+		notify("an earlier run left something behind: " + strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+}
+
 // Reap removes what runs that died left in the engine: containers, the images
 // they started from, networks and volumes. It never touches what a living run
 // has, nor what was detached. It returns what it removed.
@@ -165,7 +178,12 @@ func (r *reaper) abandoned(labels map[string]string, idle bool) bool {
 	return false
 }
 
+// remove notes an attempt. What is gone was another run's to remove, and what
+// is in use belongs to a container that was detached.
 func (r *reaper) remove(what string, err error) {
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+		return
+	}
 	if err != nil {
 		r.problems = append(r.problems, fmt.Errorf("removing %s: %w", what, r.engine.explain(err)))
 		return

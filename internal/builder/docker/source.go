@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	dockerimage "github.com/docker/docker/api/types/image"
@@ -30,8 +31,11 @@ type base struct {
 	env      []string
 	workdir  string
 	volumes  []string
+	created  time.Time
 	facts    map[string]string
 	digests  []string // RepoDigests
+	auth     func(context.Context, name.Repository) (registry.Auth, error)
+	note     func(string)
 
 	// image is the base with its layers' digests; it may have to be saved
 	// out of the engine for that.
@@ -41,6 +45,15 @@ type base struct {
 
 // base makes the engine have the image to start from.
 func (b *builder) base(ctx context.Context, job bake.Job) (*base, error) {
+	made, err := b.source(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	made.auth, made.note = b.auth, job.Notify
+	return made, nil
+}
+
+func (b *builder) source(ctx context.Context, job bake.Job) (*base, error) {
 	platform, wanted := b.platform(job)
 	switch c := b.config; {
 	case job.From != nil:
@@ -111,10 +124,10 @@ func (b *builder) imageBase(ctx context.Context, job bake.Job, platform v1.Platf
 	}
 	job.Notify("pulling " + b.config.Image)
 	if pullErr := b.pull(ctx, ref, platform, wanted); pullErr != nil {
-		problem := diag.Problem{Text: fmt.Sprintf("pulling %s: %v", b.config.Image, pullErr)}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		problem := diag.Problem{Text: fmt.Sprintf("pulling %s: %v", b.config.Image, b.engine.explain(pullErr))}
 		if err == nil {
 			problem.Hint = "the engine has an image of this name: pull: false uses it"
 		}
@@ -214,6 +227,9 @@ func (e *Engine) inspectBase(ctx context.Context, shown, ref string, platform v1
 			b.volumes = append(b.volumes, v)
 		}
 		slices.Sort(b.volumes)
+	}
+	if created, err := time.Parse(time.RFC3339Nano, info.Created); err == nil {
+		b.created = created
 	}
 	if len(info.RepoDigests) > 0 {
 		b.facts["SourceImageDigest"] = info.RepoDigests[0]

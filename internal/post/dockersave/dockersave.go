@@ -4,7 +4,9 @@ package dockersave
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -35,7 +37,7 @@ func Kind() bake.Kind[bake.Post] {
 type saver struct{ Config }
 
 // Process writes the archive and passes the image on, kept.
-func (s saver) Process(_ context.Context, env bake.PostEnv, in []bake.Artifact) ([]bake.Artifact, bool, error) {
+func (s saver) Process(ctx context.Context, env bake.PostEnv, in []bake.Artifact) ([]bake.Artifact, bool, error) {
 	images, err := bake.Images(in, "docker-save")
 	if err != nil {
 		return nil, false, err
@@ -49,13 +51,35 @@ func (s saver) Process(_ context.Context, env bake.PostEnv, in []bake.Artifact) 
 	}
 	temp := path + ".tmp"
 	defer os.Remove(temp)
-	if err := tarball.MultiRefWriteToFile(temp, names(images)); err != nil {
+	if err := write(ctx, temp, names(images)); err != nil {
 		return nil, false, fmt.Errorf("archive %s: %w", s.Path, err)
 	}
 	if err := os.Rename(temp, path); err != nil {
 		return nil, false, err
 	}
 	return in, true, nil
+}
+
+func write(ctx context.Context, path string, images map[name.Reference]v1.Image) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	err = tarball.MultiRefWrite(images, cancellable{ctx, f})
+	return errors.Join(err, f.Close())
+}
+
+// cancellable ends writing with its context.
+type cancellable struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (c cancellable) Write(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.Writer.Write(p)
 }
 
 // names are the images' names; one without any is saved under its digest.

@@ -1,4 +1,4 @@
-package docker
+package imageconfig
 
 import (
 	"strings"
@@ -49,7 +49,7 @@ func TestChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, want := base.DeepCopy(), base.DeepCopy()
 			test.want(want)
-			if _, err := parseChanges(test.lines, got); err != nil {
+			if err := Instruct(got, test.lines); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -66,7 +66,7 @@ func TestChangesInError(t *testing.T) {
 		"HEALTHCHECK --bad=1 CMD x": "unknown flag", "SHELL bash": "SHELL needs a JSON list", "EXPOSE 80/icmp": "unknown protocol", "EXPOSE 0": "not a number or range", "": "unknown instruction",
 	}
 	for line, want := range tests {
-		if _, err := parseChanges([]string{"USER x", line}, &v1.Config{}); err == nil || !strings.HasPrefix(err.Error(), "changes[1]: ") || !strings.Contains(err.Error(), want) {
+		if err := Instruct(&v1.Config{}, []string{"USER x", line}); err == nil || !strings.HasPrefix(err.Error(), "changes[1]: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", line, err, want)
 		}
 	}
@@ -77,13 +77,13 @@ func FuzzParseChanges(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		parseChanges([]string{line}, &v1.Config{Env: []string{"B=x"}})
+		_ = Instruct(&v1.Config{Env: []string{"B=x"}}, []string{line})
 	})
 }
 
 func TestApplyConfig(t *testing.T) {
 	c := v1.Config{Entrypoint: []string{"old"}, Cmd: []string{"old"}, Env: []string{"A=1"}, WorkingDir: "/w", Volumes: map[string]struct{}{"/v": {}}}
-	applyConfig(&c, bake.ImageConfig{
+	Apply(&c, bake.ImageConfig{
 		Entrypoint: []string{"new"}, Env: map[string]string{"B": "2", "A": "3"}, Workdir: "sub", Volumes: []string{}, Expose: []string{"80"},
 		Healthcheck: &bake.Healthcheck{Test: []string{"curl -f localhost"}},
 	})

@@ -1,4 +1,4 @@
-package docker
+package imageconfig
 
 import (
 	"errors"
@@ -44,9 +44,9 @@ func splitWords(s string) ([]string, error) {
 	return words, nil
 }
 
-// unquote takes quotes and backslashes away and expands $NAME, ${NAME},
+// Unquote takes quotes and backslashes away and expands $NAME, ${NAME},
 // ${NAME:-word} and ${NAME:+word} outside single quotes.
-func unquote(s string, env []string) string {
+func Unquote(s string, env []string) string {
 	var out strings.Builder
 	var quote byte
 	for i := 0; i < len(s); i++ {
@@ -101,31 +101,31 @@ func expand(s string, env []string) (val string, used int) {
 	if used == 0 {
 		return "", 0
 	}
-	return lookup(env, s[:used]), used
+	return Lookup(env, s[:used]), used
 }
 
 func expandBraced(inner string, env []string) string {
 	if name, word, ok := strings.Cut(inner, ":-"); ok {
-		if val := lookup(env, name); val != "" {
+		if val := Lookup(env, name); val != "" {
 			return val
 		}
-		return unquote(word, env)
+		return Unquote(word, env)
 	}
 	if name, word, ok := strings.Cut(inner, ":+"); ok {
-		if lookup(env, name) == "" {
+		if Lookup(env, name) == "" {
 			return ""
 		}
-		return unquote(word, env)
+		return Unquote(word, env)
 	}
-	return lookup(env, inner)
+	return Lookup(env, inner)
 }
 
 func isNameByte(c byte, at int) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || at > 0 && c >= '0' && c <= '9'
 }
 
-// lookup finds the value of a variable in K=V.
-func lookup(env []string, name string) string {
+// Lookup finds the value of a variable in K=V.
+func Lookup(env []string, name string) string {
 	for _, e := range env {
 		if key, val, ok := strings.Cut(e, "="); ok && key == name {
 			return val

@@ -1,4 +1,4 @@
-package docker
+package imageconfig
 
 import (
 	"encoding/json"
@@ -16,14 +16,14 @@ import (
 	"github.com/imgbake/imgbake-action/internal/diag"
 )
 
-// changeError says which of the changes is wrong.
-type changeError struct {
-	index      int
-	text, hint string
+// Error says which of the instructions is wrong.
+type Error struct {
+	Index      int // from 0
+	Text, Hint string
 }
 
-// Error names the change.
-func (e *changeError) Error() string { return fmt.Sprintf("changes[%d]: %s", e.index, e.text) }
+// Error names the instruction by its place in the list.
+func (e *Error) Error() string { return fmt.Sprintf("changes[%d]: %s", e.Index, e.Text) }
 
 // change is one Dockerfile-like instruction, parsed: it changes a config.
 type change func(*v1.Config) error
@@ -45,26 +45,38 @@ var instructions = map[string]func(args string) (change, error){
 	"SHELL":       shell,
 }
 
-// parseChanges parses Packer's changes, the instructions of docker commit
-// --change, and, with a config, makes them.
-func parseChanges(lines []string, config *v1.Config) ([]change, error) {
-	var changes []change
+// Instruct makes the changes that a list of instructions describes, those of
+// docker commit --change. An error is an *Error.
+func Instruct(config *v1.Config, lines []string) error {
 	for i, line := range lines {
-		c, err := parseChange(line)
-		if err == nil && config != nil {
-			err = c(config)
+		change, err := parseChange(line)
+		if err == nil {
+			err = change(config)
 		}
 		if err != nil {
-			bad := &changeError{index: i, text: err.Error()}
-			var hinted diag.Problem
-			if errors.As(err, &hinted) {
-				bad.text, bad.hint = hinted.Text, hinted.Hint
-			}
-			return nil, bad
+			return at(i, err)
 		}
-		changes = append(changes, c)
 	}
-	return changes, nil
+	return nil
+}
+
+// Check parses instructions without making a change.
+func Check(lines []string) error {
+	for i, line := range lines {
+		if _, err := parseChange(line); err != nil {
+			return at(i, err)
+		}
+	}
+	return nil
+}
+
+func at(i int, err error) error {
+	bad := &Error{Index: i, Text: err.Error()}
+	var hinted diag.Problem
+	if errors.As(err, &hinted) {
+		bad.Text, bad.Hint = hinted.Text, hinted.Hint
+	}
+	return bad
 }
 
 func parseChange(line string) (change, error) {
@@ -129,7 +141,7 @@ func pairsChange(set func(c *v1.Config, key, val string)) func(string) (change, 
 			words = []string{key + "=" + strings.TrimSpace(val)}
 		}
 		for _, w := range words {
-			if key, _, ok := strings.Cut(w, "="); !ok || unquote(key, nil) == "" {
+			if key, _, ok := strings.Cut(w, "="); !ok || Unquote(key, nil) == "" {
 				return nil, fmt.Errorf("%q is not name=value", w)
 			}
 		}
@@ -137,7 +149,7 @@ func pairsChange(set func(c *v1.Config, key, val string)) func(string) (change, 
 			env := c.Env // as it was before this line, as in a Dockerfile
 			for _, w := range words {
 				key, val, _ := strings.Cut(w, "=")
-				set(c, unquote(key, env), unquote(val, env))
+				set(c, Unquote(key, env), Unquote(val, env))
 			}
 			return nil
 		}, nil
@@ -156,7 +168,7 @@ func listChange(add func(*v1.Config, string) error) func(string) (change, error)
 		return func(c *v1.Config) error {
 			for _, item := range items {
 				if !isList {
-					item = unquote(item, c.Env)
+					item = Unquote(item, c.Env)
 				}
 				if err := add(c, item); err != nil {
 					return err
@@ -169,7 +181,7 @@ func listChange(add func(*v1.Config, string) error) func(string) (change, error)
 
 func wordChange(set func(*v1.Config, string)) func(string) (change, error) {
 	return func(args string) (change, error) {
-		return func(c *v1.Config) error { set(c, unquote(args, c.Env)); return nil }, nil
+		return func(c *v1.Config) error { set(c, Unquote(args, c.Env)); return nil }, nil
 	}
 }
 
