@@ -21,6 +21,7 @@ func load(t *testing.T) []Package {
 	if len(packages) < 20 {
 		t.Fatalf("found %d packages only", len(packages))
 	}
+	return packages
 }
 
 func TestImportRules(t *testing.T) {
