@@ -94,7 +94,7 @@ func (a *App) show(err error) {
 		fmt.Fprintf(a.Stderr, "imgbake: %v\n", err)
 		return
 	}
-	diag.Text(a.Stderr, list, diag.TextOptions{Source: a.source, Color: a.colour(a.Stderr)})
+	_ = diag.Text(a.Stderr, list, diag.TextOptions{Source: a.source, Color: a.colour(a.Stderr)})
 }
 
 // source reads a file that a problem points into.

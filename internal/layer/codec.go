@@ -23,15 +23,15 @@ const (
 // from the path before, numbers as varints.
 func (x *Index) Encode(w io.Writer) error {
 	b := bufio.NewWriterSize(w, 64<<10)
-	b.WriteString(indexMagic)
+	_, _ = b.WriteString(indexMagic) // Flush returns the first error
 	buf := binary.AppendUvarint(nil, uint64(len(x.entries)))
 	previous := ""
 	for _, e := range x.entries {
-		b.Write(buf)
+		_, _ = b.Write(buf)
 		buf = appendEntry(buf[:0], e, previous)
 		previous = e.Path
 	}
-	b.Write(buf)
+	_, _ = b.Write(buf)
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("write tree index: %w", err)
 	}

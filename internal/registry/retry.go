@@ -43,7 +43,7 @@ func (p policy) do(ctx context.Context, what string, try func() (*http.Response,
 			return resp, err
 		}
 		if resp != nil {
-			io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
+			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
 			resp.Body.Close()
 		}
 		p.notify(fmt.Sprintf("%s: %s; trying again in %v (%d of %d)", what, why, wait.Round(100*time.Millisecond), n+1, p.retries))
@@ -182,7 +182,7 @@ func (b *resumingBody) reopen(cause error) error {
 	}
 	req := b.req.Clone(ctx)
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.size-1))
-	resp, err := b.r.policy.do(ctx, b.r.host, func() (*http.Response, error) { return b.r.next.RoundTrip(req) })
+	resp, err := b.r.policy.do(ctx, b.r.host, func() (*http.Response, error) { return b.r.next.RoundTrip(req) }) //nolint:bodyclose // the caller's body continues in this one
 	if err != nil {
 		return err
 	}

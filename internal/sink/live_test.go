@@ -17,13 +17,12 @@ import (
 
 // screen is a terminal that knows the sequences Live uses, and no other.
 type screen struct {
-	t       *testing.T
-	rows    [][]rune
-	row     int
-	column  int
-	columns int // 0: never wraps
-	cursor  bool
-	writes  int
+	t      *testing.T
+	rows   [][]rune
+	row    int
+	column int
+	cursor bool
+	writes int
 }
 
 func newScreen(t *testing.T) *screen { return &screen{t: t, rows: [][]rune{nil}, cursor: true} }

@@ -96,10 +96,10 @@ func typeName(t reflect.Type) string {
 	if namer, ok := reflect.New(t).Interface().(TypeNamer); ok {
 		return namer.ValueType()
 	}
-	switch {
-	case t == durationType:
+	switch t {
+	case durationType:
 		return "duration"
-	case t == nodeType:
+	case nodeType:
 		return "any"
 	}
 	switch t.Kind() {

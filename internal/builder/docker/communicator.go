@@ -256,7 +256,7 @@ func sendInput(conn types.HijackedResponse, stdin io.Reader) *atomic.Pointer[err
 			return n, err
 		}))
 		_ = err // the process ended before its input did; its status tells
-		conn.CloseWrite()
+		_ = conn.CloseWrite()
 	}()
 	return &failed
 }

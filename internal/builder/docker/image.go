@@ -91,7 +91,7 @@ func (m *machine) imageConfig(base v1.Image, epoch time.Time) (*v1.ConfigFile, e
 		return nil, fmt.Errorf("base config: %w", err)
 	}
 	c := was.DeepCopy()
-	c.Container, c.DockerVersion = "", ""
+	c.Container, c.DockerVersion = "", "" //nolint:staticcheck // deprecated, and so left out
 	c.Config.Hostname, c.Config.Domainname, c.Config.Image, c.Config.MacAddress = "", "", "", ""
 	c.Config.AttachStdin, c.Config.AttachStdout, c.Config.AttachStderr = false, false, false
 	c.Config.OpenStdin, c.Config.StdinOnce, c.Config.Tty, c.Config.ArgsEscaped = false, false, false, false

@@ -116,7 +116,7 @@ func (m *machine) run(ctx context.Context) error {
 
 func containerName(bakeName string) string {
 	var random [6]byte
-	rand.Read(random[:])
+	_, _ = rand.Read(random[:]) // never fails
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {
 			return r
@@ -229,8 +229,8 @@ func (m *machine) Detach() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if m.stdin != nil {
-		m.stdin.Conn.Write([]byte{helper.Detach})
-		m.stdin.CloseWrite()
+		_, _ = m.stdin.Conn.Write([]byte{helper.Detach})
+		_ = m.stdin.CloseWrite()
 		m.hangUp()
 	}
 	name := detachedPrefix + strings.TrimPrefix(m.name, namePrefix)

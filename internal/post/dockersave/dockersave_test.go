@@ -1,6 +1,8 @@
 package dockersave_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -61,5 +63,20 @@ func TestNoImage(t *testing.T) {
 	env, _, _ := baketest.PostEnv(t)
 	if _, _, err := baketest.NewPost(t, dockersave.Kind(), map[string]any{"path": "x.tar"}).Process(t.Context(), env, []bake.Artifact{{Files: []string{"/x"}}}); err == nil {
 		t.Error("got no error")
+	}
+}
+
+// An interrupt ends the writing of a large image, and no half of it is left.
+func TestInterrupted(t *testing.T) {
+	env, _, _ := baketest.PostEnv(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	cancel(interrupted)
+	post := baketest.NewPost(t, dockersave.Kind(), map[string]any{"path": "web.tar"})
+	if _, _, err := post.Process(ctx, env, []bake.Artifact{baketest.Image(t, "layer")}); !errors.Is(err, interrupted) {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := os.ReadDir(env.OutDir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }

@@ -57,7 +57,7 @@ func reap() {
 // command's children leave behind, so that kill finds everything.
 func execute(id, dir string, args []string) int {
 	cannot := func(status int, err error) int {
-		os.WriteFile(reasonFile(id), []byte(err.Error()), 0o600)
+		_ = os.WriteFile(reasonFile(id), []byte(err.Error()), 0o600)
 		return status
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -98,7 +98,7 @@ func chdir(dir string) error {
 }
 
 func lookPath(name string) (string, error) {
-	if os.Getenv("PATH") == "" {
+	if os.Getenv("PATH") == "" { //nolint:forbidigo // inside the container this is the main program
 		os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	}
 	program, err := exec.LookPath(name)
@@ -147,15 +147,15 @@ const killPatience = 2 * time.Second
 func kill(id string) error {
 	helpers := find(func(p process) bool { return len(p.args) > 2 && p.args[1] == Exec && p.args[2] == id })
 	for _, h := range helpers {
-		unix.Kill(h.pid, unix.SIGSTOP)
+		_ = unix.Kill(h.pid, unix.SIGSTOP)
 		deadline := time.Now().Add(killPatience)
 		for below := descendants(h.pid); len(below) > 0 && time.Now().Before(deadline); below = descendants(h.pid) {
 			for _, p := range below {
-				unix.Kill(p.pid, unix.SIGKILL)
+				_ = unix.Kill(p.pid, unix.SIGKILL)
 			}
 			time.Sleep(time.Millisecond)
 		}
-		unix.Kill(h.pid, unix.SIGKILL)
+		_ = unix.Kill(h.pid, unix.SIGKILL)
 	}
 	return nil
 }
