@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -103,7 +104,9 @@ func (a *App) facts(ctx context.Context, o opened, s selection, runID string, st
 		epoch := time.Unix(seconds, 0).UTC()
 		f.Epoch = &epoch
 	}
-	f.Git = a.gitFacts(ctx, o.home)
+	if bytes.Contains(o.src, []byte("git.")) { // else asking would only cost a process
+		f.Git = a.gitFacts(ctx, o.home)
+	}
 	return f, nil
 }
 

@@ -33,7 +33,8 @@ func (r *runner) one(ctx context.Context, res *Result, from *bake.Artifact) {
 		if err != nil {
 			return err
 		}
-		made, err := r.machine(ctx, builder, job, res)
+		made, closed, err := r.machine(ctx, builder, job, res)
+		defer closed()
 		if err != nil {
 			return err
 		}
@@ -78,23 +79,24 @@ func (e *cutShort) Error() string {
 func (e *cutShort) Unwrap() []error { return []error{e.cause, e.err} }
 
 // machine starts the machine, takes it through the steps and commits it. The
-// machine is closed when this returns, or detached.
-func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job, res *Result) (bake.Artifact, error) {
+// machine is then closed, or detached; what follows need not wait for that:
+// closed does.
+func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job, res *Result) (_ bake.Artifact, closed func(), _ error) {
 	m, err := builder.Start(ctx, job)
 	if err != nil {
-		return bake.Artifact{}, fmt.Errorf("%s builder: %w", job.Type, err)
+		return bake.Artifact{}, func() {}, fmt.Errorf("%s builder: %w", job.Type, err)
 	}
-	detach := false
-	defer func() { r.end(m, detach, res) }()
 	made, err := r.provision(ctx, m, job, res)
-	if err == nil {
-		if from := res.Bake.From; from != "" {
-			made.Base.Name = from // builders know the image, not the bake it came from
-		}
-		return made, nil
+	detach := err != nil && r.failed(ctx, m, job, res)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.end(m, detach, res)
+	}()
+	if from := res.Bake.From; from != "" {
+		made.Base.Name = from // builders know the image, not the bake it came from
 	}
-	detach = r.failed(ctx, m, job, res)
-	return made, err
+	return made, func() { <-done }, err
 }
 
 // end closes the machine, or leaves it to the user.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,8 +29,9 @@ var ErrNoSpace = errors.New("disk full")
 
 // Store is an OCI image layout with a cache. It is safe for concurrent use.
 type Store struct {
-	dir string
-	tmp *processDir
+	dir   string
+	tmp   *processDir
+	fresh sync.Map // digests of layers this process wrote: hashed as they went by
 }
 
 // Open opens the store in dir, making it if needed, and removes what dead

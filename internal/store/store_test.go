@@ -181,6 +181,11 @@ func TestDamageIsSeen(t *testing.T) {
 	must(t, err)
 	data[len(data)-1] ^= 1
 	must(t, os.WriteFile(path, data, 0o644))
+	later, err := Open(s.Dir()) // as another process, which has not hashed it itself
+	must(t, err)
+	defer later.Close()
+	l, err = later.Layer(digest)
+	must(t, err)
 	rc, err := l.Compressed()
 	must(t, err)
 	defer rc.Close()

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/docker/cli/cli/connhelper"
@@ -178,6 +179,10 @@ func bareText(err error) string {
 		text = strings.Replace(text, request.Error(), request.Err.Error(), 1)
 	}
 	text, _, _ = strings.Cut(text, "\n")
+	var number syscall.Errno
+	if doing, _, cut := strings.Cut(text, "error during connect: "); cut && errors.As(err, &number) {
+		text = doing + number.Error()
+	}
 	return text
 }
 

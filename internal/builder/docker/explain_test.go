@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/imgbake/imgbake-action/internal/diag"
@@ -21,6 +23,7 @@ func TestExplain(t *testing.T) {
 	}{
 		"request cut off": {&url.Error{Op: "Post", URL: "http://%2Fe/v1.41/exec", Err: io.EOF}, lost + ": EOF"},
 		"exec cut off":    {fmt.Errorf("output: %w", io.ErrUnexpectedEOF), lost + ": output: unexpected EOF"},
+		"reset":           {fmt.Errorf("error during connect: readLoopPeekFailLocked: %w", &net.OpError{Op: "read", Net: "unix", Err: syscall.ECONNRESET}), lost + ": connection reset by peer"},
 		"no daemon":       {errors.New("Cannot connect to the Docker daemon at unix:///e. Is the docker daemon running?"), lost},
 		"while creating":  {errors.New("creating the container: Cannot connect to the Docker daemon at unix:///e."), "creating the container: " + lost},
 		"engine's words":  {fmt.Errorf("pulling web: %w", saidError("unexpected EOF")), "pulling web: unexpected EOF"},

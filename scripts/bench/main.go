@@ -1,0 +1,101 @@
+// Bench measures imgbake beside public tools of the trade, all in one run and
+// in turn, and prints ratios with the goals they are held to. It is started by
+// scripts/bench.sh, which brings the tools, a Docker Engine and a registry, and
+// is no part of the product.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+)
+
+// options is what bench.sh says.
+type options struct {
+	Imgbake  string         // the program to measure
+	Registry string         // host:port, on loopback, anonymous, http
+	Storage  string         // the registry's folder
+	Rootfs   string         // tar of the base image
+	Work     string         // folder for everything made here
+	Runs     int            // per cell
+	Select   *regexp.Regexp // which of "workload/tool" to run
+	JSON     string         // file for the results; "": none
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:], os.Stderr)
+	if err == nil {
+		err = bench(ctx, o, os.Environ(), os.Stdout, os.Stderr) //nolint:forbidigo // this is main
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1) //nolint:forbidigo // this is main
+	}
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.Imgbake, "imgbake", "bin/imgbake", "the program to measure")
+	flags.StringVar(&o.Registry, "registry", "", "host:port of an empty registry on loopback")
+	flags.StringVar(&o.Storage, "storage", "", "the registry's folder; it is emptied")
+	flags.StringVar(&o.Rootfs, "rootfs", "", "tar of a root file system for the base image")
+	flags.StringVar(&o.Work, "work", "", "folder for everything made here")
+	flags.IntVar(&o.Runs, "runs", 5, "runs per cell")
+	flags.StringVar(&o.JSON, "json", "", "write the results to this file, too")
+	selected := flags.String("run", "", "only the cells, written workload/tool, that match this regular expression")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.Registry == "" || o.Storage == "" || o.Rootfs == "" || o.Work == "" || o.Runs < 1 || flags.NArg() > 0 {
+		return o, fmt.Errorf("bench is started by scripts/bench.sh")
+	}
+	var err error
+	o.Select, err = regexp.Compile(*selected)
+	return o, err
+}
+
+// bench does it all. It fails when something did not run, never for a ratio.
+func bench(ctx context.Context, o options, env []string, stdout, stderr io.Writer) error {
+	h := host{env: env, dir: o.Work, log: o.Work + "/last.log"}
+	tools, err := versions(ctx, h, o.Imgbake)
+	if err != nil {
+		return err
+	}
+	r := report{Machine: thisMachine(), Tools: tools, Runs: o.Runs}
+	var errs []error
+	for _, w := range workloads(h, o) {
+		rows, err := measure(ctx, w, o.Runs, o.Select, stderr)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", w.ID, err))
+		}
+		r.add(w, rows)
+		if ctx.Err() != nil {
+			break // what was measured before is shown all the same
+		}
+	}
+	r.markdown(stdout)
+	if o.JSON != "" {
+		errs = append(errs, r.writeJSON(o.JSON))
+	}
+	return errors.Join(append(errs, r.failures())...)
+}
+
+// workloads are named as in the project's performance notes.
+func workloads(h host, o options) []workload {
+	return []workload{
+		hello(h, o), unchanged(h, o), helloProcesses(h, o),
+		push(h, o), pushBytes(h, o),
+		planning(h, o), planningProcesses(h, o), version(h, o),
+	}
+}
