@@ -13,7 +13,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -275,20 +274,7 @@ func (r record) digests() map[string]string {
 	return all
 }
 
-// serveRegistry serves an empty registry on loopback and returns host:port and
-// the folder of its blobs. wrap may put something between.
-func serveRegistry(t *testing.T, wrap func(http.Handler) http.Handler) (host, blobs string) {
-	t.Helper()
-	blobs = t.TempDir()
-	handler := newRegistry(blobs)
-	if wrap != nil {
-		handler = wrap(handler)
-	}
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	return server.Listener.Addr().String(), blobs
-}
-
+// newRegistry is an empty registry that keeps its blobs in a folder.
 func newRegistry(blobs string) http.Handler {
 	return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(blobs)))
 }

@@ -96,11 +96,16 @@ func Run(ctx context.Context, p plan.Plan, o Options) []Result {
 	r.bakes = bakes
 	o.Sink.Emit(bake.Event{Time: started, Type: bake.RunStarted, Text: p.Template, Data: map[string]string{"bakes": strings.Join(names(bakes), ",")}})
 	slots := newSlots(o.Parallel, len(bakes))
-	for _, one := range bakes {
-		go func() {
+	for _, one := range inOrder(bakes, byName) {
+		start := func() {
 			defer close(one.done)
 			r.await(ctx, one, byName, slots)
-		}()
+		}
+		if o.Parallel == 1 {
+			start() // one after the other, as the plan has them
+		} else {
+			go start()
+		}
 	}
 	results := make([]Result, len(bakes))
 	for i, one := range bakes {
@@ -135,6 +140,27 @@ func (p *pending) lacking() string {
 		return p.Skipped
 	}
 	return p.Bake.Name + " made no image"
+}
+
+// inOrder puts every bake behind those it needs, else as they are.
+func inOrder(bakes []*pending, byName map[string]*pending) []*pending {
+	var out []*pending
+	seen := map[*pending]bool{}
+	var visit func(*pending)
+	visit = func(p *pending) {
+		if p == nil || seen[p] {
+			return
+		}
+		seen[p] = true
+		for _, name := range append([]string{p.Bake.From}, p.Bake.After...) {
+			visit(byName[name])
+		}
+		out = append(out, p)
+	}
+	for _, p := range bakes {
+		visit(p)
+	}
+	return out
 }
 
 // newSlots is a counting semaphore; n 0 has room for all.

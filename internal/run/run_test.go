@@ -104,6 +104,21 @@ func TestParallelLimit(t *testing.T) {
 	}
 }
 
+func TestOneAtATimeIsInOrder(t *testing.T) {
+	w := newWorld(t)
+	w.Parallel = 1
+	copies := baked("early.a")
+	copies.After = []string{"late.a"}
+	w.run(t.Context(), baked("one.a"), copies, baked("two.a"), baked("late.a"))
+	var order []string
+	for _, m := range w.builder.Machines() {
+		order = append(order, m.Job.Name)
+	}
+	if diff := cmp.Diff([]string{"one.a", "late.a", "early.a", "two.a"}, order); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestNoLimit(t *testing.T) {
 	w := newWorld(t)
 	var all sync.WaitGroup
