@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/communicator/local"
+	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/publish"
 	"github.com/imgbake/imgbake-action/internal/registry"
 	"github.com/imgbake/imgbake-action/internal/report"
@@ -36,6 +38,7 @@ type buildFlags struct {
 	dryRun        bool
 	load          bool
 	record        string
+	output        string
 	cacheDir      string
 }
 
@@ -68,6 +71,7 @@ that holds imgbake.yaml, or - for standard input; imgbake.yaml when not given.`,
 	flags.BoolVar(&f.dryRun, "dry-run", false, "bake, but publish nothing")
 	flags.BoolVar(&f.load, "load", true, "put the images into the local engine, under their tags")
 	flags.StringVar(&f.record, "record", "", "write what was done, made and read to this JSON file")
+	flags.StringVar(&f.output, "output", "", "write the images to this folder, as an OCI image layout")
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "folder for layers and caches (default: imgbake in the user's cache folder)")
 	return cmd
 }
@@ -82,11 +86,8 @@ func templateArg(args []string) string {
 // runBuild is the command: open, resolve, plan, run, record.
 func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 	started := a.Now()
-	onError := run.OnError(f.onError)
-	switch onError {
-	case run.OnErrorCleanup, run.OnErrorAbort, run.OnErrorAsk, run.OnErrorCleanupProvisioner:
-	default:
-		return usage("-on-error=%s: want cleanup, abort, ask or run-cleanup-provisioner", f.onError)
+	if err := choice("on-error", f.onError, "cleanup", "abort", "ask", "run-cleanup-provisioner"); err != nil {
+		return err
 	}
 	tools, err := a.tools(f)
 	if err != nil {
@@ -116,7 +117,7 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 		RunID: runID, Catalog: catalog, Scope: p.scope, Redactor: redactor, Sink: face.sink,
 		Publisher: tools.publisher(f.dryRun), Images: outside{tools.registry},
 		Host: a.host(p, f.selection), Ask: a.asker(face), Files: p.files, Dir: p.dir, OutDir: a.Dir,
-		Vars: a.proxies(), Now: a.Now, Parallel: f.parallelBakes, OnError: onError,
+		Vars: a.proxies(), Now: a.Now, Parallel: f.parallelBakes, OnError: run.OnError(f.onError),
 		FailFast: f.failFast, Debug: f.debug, Force: f.force,
 	}
 	if f.load {
@@ -128,14 +129,40 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 	results := run.Run(ctx, p.plan, options)
 	face.close()
 
+	if f.output != "" {
+		err = writeLayout(ctx, a.path(f.output), results)
+	}
+	if a.Getenv("GITHUB_ACTIONS") == "true" && !f.json && !f.machineReadable {
+		err = errors.Join(err, diag.Annotations(a.Stdout, report.Problems(results, redactor.Redact)))
+	}
 	if f.record != "" {
-		err = writeRecord(a.path(f.record), report.New(report.Input{
+		err = errors.Join(err, writeRecord(a.path(f.record), report.New(report.Input{
 			Tool: report.Tool{Name: "imgbake", Version: a.Version}, RunID: runID,
 			Started: started, Seconds: a.Now().Sub(started).Seconds(), Digest: p.digest(),
 			Plan: p.plan, Results: results, Redact: redactor.Redact, Sensible: p.sensitive,
-		}))
+		})))
 	}
 	return a.outcome(ctx, results, err)
+}
+
+// writeLayout writes every image to a folder, each under its tags, or else
+// under the name of its bake.
+func writeLayout(ctx context.Context, dir string, results []run.Result) error {
+	var images []store.Named
+	for _, res := range results {
+		for _, made := range res.Artifacts {
+			if made.Image == nil {
+				continue
+			}
+			if len(made.Refs) == 0 {
+				images = append(images, store.Named{Name: res.Bake.Name, Image: made.Image})
+			}
+			for _, ref := range made.Refs {
+				images = append(images, store.Named{Name: ref.Name(), Image: made.Image})
+			}
+		}
+	}
+	return store.WriteLayout(ctx, dir, images...)
 }
 
 // outcome turns results into the command's error. What went wrong has been

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -119,12 +120,13 @@ func parseAuth(a *App, entry string) (host string, _ registry.Auth, err error) {
 	return host, registry.Auth{Username: user, Password: secret.New(password)}, nil
 }
 
-// choice refuses a flag value that is not one of those allowed.
+// choice refuses a flag value that is not one of those allowed; "" among them
+// is the default and goes unsaid.
 func choice(flag, given string, allowed ...string) error {
-	for _, a := range allowed {
-		if given == a {
-			return nil
-		}
+	if slices.Contains(allowed, given) {
+		return nil
 	}
-	return usage("--%s=%s: want %s", flag, given, strings.TrimPrefix(strings.Join(allowed, ", "), ", "))
+	words := slices.DeleteFunc(allowed, func(w string) bool { return w == "" })
+	last := len(words) - 1
+	return usage("-%s=%s: want %s or %s", flag, given, strings.Join(words[:last], ", "), words[last])
 }

@@ -5,6 +5,7 @@ package report
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
@@ -61,10 +62,11 @@ type Bake struct {
 
 // Step is one step of a bake.
 type Step struct {
-	Title    string  `json:"title"`
-	Seconds  float64 `json:"seconds"`
-	Attempts int     `json:"attempts,omitempty"` // when more than one
-	Error    string  `json:"error,omitempty"`
+	Title    string   `json:"title"`
+	Seconds  float64  `json:"seconds"`
+	Attempts int      `json:"attempts,omitempty"` // when more than one
+	Error    string   `json:"error,omitempty"`
+	Output   []string `json:"last_output,omitempty"` // of a step that failed: its last lines
 }
 
 // Material is something a bake read.
@@ -120,7 +122,7 @@ func (in Input) bake(res run.Result) Bake {
 			step.Attempts = s.Attempts
 		}
 		if s.Err != nil {
-			step.Error = in.Redact(s.Err.Error())
+			step.Error, step.Output = in.Redact(s.Err.Error()), run.Tail(s.Err)
 		}
 		b.Steps = append(b.Steps, step)
 	}
@@ -130,13 +132,7 @@ func (in Input) bake(res run.Result) Bake {
 	for _, ref := range res.Published {
 		b.Published = append(b.Published, ref.Name())
 	}
-	if len(res.Published) > 0 {
-		for _, t := range p.Publish {
-			for _, tag := range t.Tags {
-				b.Tags = append(b.Tags, t.Repository+":"+tag)
-			}
-		}
-	}
+	b.Tags = res.Tags
 	return b
 }
 
@@ -229,7 +225,8 @@ func Problems(results []run.Result, redact func(string) string) diag.List {
 		if errors.As(res.Err, &step) {
 			pos = step.Pos
 		}
-		list.Add(pos, "", "%s: %s", res.Bake.Name, redact(res.Err.Error()))
+		text := strings.TrimPrefix(res.Err.Error(), pos.String()+": ") // the problem shows its place itself
+		list.Add(pos, "", "%s: %s", res.Bake.Name, redact(text))
 	}
 	return list
 }

@@ -69,7 +69,7 @@ func input(t *testing.T) report.Input {
 					Publish: []plan.Target{{Repository: "ghcr.io/acme/base", Tags: []string{"1", "latest"}}},
 					Steps:   []plan.Step{{Type: "file", Body: body, Inputs: []plan.Input{{Path: "dist", Digest: "sha256:4567"}}}},
 				},
-				Started: started, Seconds: 10, Artifacts: []bake.Artifact{base}, Published: base.Refs,
+				Started: started, Seconds: 10, Artifacts: []bake.Artifact{base}, Published: base.Refs, Tags: []string{"ghcr.io/acme/base:1", "ghcr.io/acme/base:latest"},
 				Steps: []run.StepResult{{Title: "file: dist", Seconds: 0.5, Attempts: 1}},
 			},
 			{
@@ -110,7 +110,7 @@ func TestProblems(t *testing.T) {
 	in := input(t)
 	in.Results = append(in.Results, run.Result{Bake: plan.Bake{Name: "other.docker", Pos: diag.Pos{File: "imgbake.yaml", Line: 30}}, Err: errors.New("docker builder: no engine")})
 	want := diag.List{
-		{Pos: diag.Pos{File: "imgbake.yaml", Line: 12, Column: 9}, Text: "web.docker: imgbake.yaml:12:9: provisioner 2 (shell): login with ***"},
+		{Pos: diag.Pos{File: "imgbake.yaml", Line: 12, Column: 9}, Text: "web.docker: provisioner 2 (shell): login with ***"},
 		{Pos: diag.Pos{File: "imgbake.yaml", Line: 30}, Text: "other.docker: docker builder: no engine"},
 	}
 	if diff := cmp.Diff(want, report.Problems(in.Results, in.Redact)); diff != "" {

@@ -38,14 +38,15 @@ func (r *runner) one(ctx context.Context, res *Result, from *bake.Artifact) {
 		if err != nil {
 			return err
 		}
-		artifacts, err := r.posts(ctx, b, job, made)
+		publisher := r.publisher(res)
+		artifacts, err := r.posts(ctx, publisher, b, job, made)
 		if err != nil {
 			return err
 		}
 		if artifacts, err = r.load(ctx, tagged(artifacts, b.Publish)); err != nil {
 			return err
 		}
-		if res.Published, err = r.publish(ctx, b, artifacts); err != nil {
+		if err := publish(ctx, publisher, b, artifacts); err != nil {
 			return err
 		}
 		res.Artifacts = artifacts

@@ -17,13 +17,13 @@ import (
 // sequence gave it up, what was kept on the way, and what each sequence ends
 // with. One image under several names is one artifact. Files that were given
 // up are removed once everything has succeeded.
-func (r *runner) posts(ctx context.Context, b plan.Bake, job bake.Job, made bake.Artifact) ([]bake.Artifact, error) {
+func (r *runner) posts(ctx context.Context, to bake.Publisher, b plan.Bake, job bake.Job, made bake.Artifact) ([]bake.Artifact, error) {
 	keepMade := len(b.Posts) == 0
 	var kept, given []bake.Artifact
 	for n, sequence := range b.Posts {
 		current := []bake.Artifact{made}
 		for i, p := range sequence {
-			out, keep, err := r.post(ctx, b, job, p, made.Facts, current)
+			out, keep, err := r.post(ctx, to, b, job, p, made.Facts, current)
 			if err != nil {
 				return nil, fmt.Errorf("%spost-processor %d.%d (%s): %w", place(p.Pos), n+1, i+1, p.Type, err)
 			}
@@ -48,7 +48,7 @@ func (r *runner) posts(ctx context.Context, b plan.Bake, job bake.Job, made bake
 	return merge(kept), nil
 }
 
-func (r *runner) post(ctx context.Context, b plan.Bake, job bake.Job, p plan.Post, made map[string]string, in []bake.Artifact) (out []bake.Artifact, keep bool, err error) {
+func (r *runner) post(ctx context.Context, to bake.Publisher, b plan.Bake, job bake.Job, p plan.Post, made map[string]string, in []bake.Artifact) (out []bake.Artifact, keep bool, err error) {
 	facts := joined(made)
 	for _, a := range in {
 		maps.Copy(facts, a.Facts)
@@ -61,7 +61,7 @@ func (r *runner) post(ctx context.Context, b plan.Bake, job bake.Job, p plan.Pos
 	output := r.output(b.Name, 0)
 	defer output.flush()
 	out, keep, err = post.Process(ctx, bake.PostEnv{
-		Job: job, Publisher: r.Publisher, Host: r.Host, Dir: r.Dir, OutDir: r.OutDir,
+		Job: job, Publisher: to, Host: r.Host, Dir: r.Dir, OutDir: r.OutDir,
 		Vars: r.vars(b, facts, nil), Facts: facts, Stdout: output.stdout, Stderr: output.stderr, Sink: output,
 	}, in)
 	if p.Common.Keep != nil {

@@ -16,31 +16,50 @@ import (
 // publish pushes the bake's image to its targets, all in one call so that tags
 // move only after every repository has the image. Targets with annotations of
 // their own get another manifest, and a call each.
-func (r *runner) publish(ctx context.Context, b plan.Bake, artifacts []bake.Artifact) ([]bake.Ref, error) {
+func publish(ctx context.Context, to bake.Publisher, b plan.Bake, artifacts []bake.Artifact) error {
 	image := stage(artifacts)
 	if image == nil {
-		return nil, nil
+		return nil
 	}
-	var all []bake.Ref
 	for _, group := range byAnnotations(b.Publish) {
 		a, err := annotated(*image, group[0].Annotations)
 		if err != nil {
-			return all, err
+			return err
 		}
 		refs, err := references(group, a.Digest)
 		if err != nil {
-			return all, err
+			return err
 		}
-		pushed, err := r.Publisher.Publish(ctx, a, refs)
-		if err != nil {
-			return all, fmt.Errorf("publishing: %w", err)
+		if _, err := to.Publish(ctx, a, refs); err != nil {
+			return fmt.Errorf("publishing: %w", err)
 		}
-		if len(pushed) > 0 {
-			r.emit(b.Name, bake.Event{Type: bake.Published, Refs: refNames(refs), Data: map[string]string{"digest": a.Digest.String()}})
-		}
-		all = append(all, pushed...)
 	}
-	return all, nil
+	return nil
+}
+
+// publisher is the run's, noting in the result what a bake published, whether
+// its targets or a post-processor asked for it.
+func (r *runner) publisher(res *Result) bake.Publisher { return noting{r, res} }
+
+type noting struct {
+	*runner
+	res *Result
+}
+
+// Publish implements bake.Publisher.
+func (n noting) Publish(ctx context.Context, a bake.Artifact, refs []bake.Ref) ([]bake.Ref, error) {
+	pushed, err := n.Publisher.Publish(ctx, a, refs)
+	if err != nil || len(pushed) == 0 {
+		return pushed, err
+	}
+	n.res.Published = append(n.res.Published, pushed...)
+	for _, ref := range refs {
+		if _, isTag := ref.Reference.(name.Tag); isTag {
+			n.res.Tags = append(n.res.Tags, ref.Name())
+		}
+	}
+	n.emit(n.res.Bake.Name, bake.Event{Type: bake.Published, Refs: refNames(refs), Data: map[string]string{"digest": a.Digest.String()}})
+	return pushed, nil
 }
 
 // tagged gives the bake's image the tags it is published under, so that a local

@@ -55,6 +55,7 @@ type Result struct {
 	Bake      plan.Bake
 	Artifacts []bake.Artifact
 	Published []bake.Ref // by digest
+	Tags      []string   // that were moved
 	Steps     []StepResult
 	Err       error
 	Skipped   string // why it was not started; Err is nil then

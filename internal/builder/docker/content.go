@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -47,7 +48,7 @@ func (e *Engine) fromRegistry(ctx context.Context, b *base) (v1.Image, error) {
 		return nil, nil
 	}
 	var problems []error
-	for _, digest := range b.digests {
+	for _, digest := range b.ownFirst() {
 		ref, err := name.NewDigest(digest)
 		if err != nil {
 			continue
@@ -67,6 +68,30 @@ func (e *Engine) fromRegistry(ctx context.Context, b *base) (v1.Image, error) {
 		}
 	}
 	return nil, errors.Join(problems...)
+}
+
+// ownFirst is the base's repository digests, that of the repository the
+// template names first: the others may be of registries long gone.
+func (b *base) ownFirst() []string {
+	ref, err := name.ParseReference(b.name)
+	if err != nil {
+		return b.digests
+	}
+	own := func(digest string) bool {
+		d, err := name.NewDigest(digest)
+		return err == nil && d.Context().Name() == ref.Context().Name()
+	}
+	sorted := slices.Clone(b.digests)
+	slices.SortStableFunc(sorted, func(x, y string) int {
+		switch {
+		case own(x) == own(y):
+			return 0
+		case own(x):
+			return -1
+		}
+		return 1
+	})
+	return sorted
 }
 
 // isImage tells whether an engine's ID, a config digest or with the containerd

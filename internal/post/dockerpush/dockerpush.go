@@ -82,18 +82,9 @@ func (p pusher) Process(ctx context.Context, env bake.PostEnv, in []bake.Artifac
 		if p.Login && !slices.ContainsFunc(refs, func(r bake.Ref) bool { return r.Auth.Username != "" }) {
 			env.Sink.Emit(bake.Event{Type: bake.Warned, Text: fmt.Sprintf("login_server %s is the registry of none of the image's names: its credentials are not used", p.LoginServer)})
 		}
-		pushed, err := env.Publisher.Publish(ctx, a, refs)
-		if err != nil {
+		if _, err := env.Publisher.Publish(ctx, a, refs); err != nil {
 			return nil, false, err
 		}
-		if len(pushed) == 0 {
-			continue // a dry run
-		}
-		names := make([]string, len(a.Refs))
-		for i, ref := range a.Refs {
-			names[i] = ref.Name()
-		}
-		env.Sink.Emit(bake.Event{Type: bake.Published, Refs: names, Data: map[string]string{"digest": a.Digest.String()}})
 	}
 	return in, true, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -70,7 +71,7 @@ func (p provisioner) prepare(env bake.Env, s script) (u upload, vars string) {
 	case p.EnvVarFormat != "" && !p.UseEnvVarFile:
 		vars = shellscript.Assignments(all, p.EnvVarFormat)
 	case !strings.Contains(p.ExecuteCommand, ".Vars"):
-	case p.Binary || !shellscript.IsShell(text):
+	case p.Binary || !shellscript.IsShell(text) || otherLanguage.MatchString(p.ExecuteCommand):
 		vars = shellscript.Assignments(all, lineFormat)
 	default:
 		vars = shellscript.Marker
@@ -83,6 +84,10 @@ func (p provisioner) prepare(env bake.Env, s script) (u upload, vars string) {
 	u.text, u.env = text, []byte(shellscript.Assignments(all, format))
 	return u, strings.TrimSuffix(vars, " ")
 }
+
+// otherLanguage finds the interpreter of another language in front of the
+// script: what it runs cannot source a file of variables.
+var otherLanguage = regexp.MustCompile(`\b(perl|python[0-9.]*|ruby|node|php|lua|awk|tclsh|pwsh|Rscript)\b[^;|&]*\{\{\s*\.Path\b`)
 
 // put uploads the folder, and the script apart if it has a path of its own.
 func (u upload) put(ctx context.Context, env bake.Env) error {
