@@ -94,7 +94,9 @@ func (w *LayerWriter) Commit() (v1.Layer, error) {
 	}
 	if !touch(path) {
 		w.done = true
-		if err := w.store.settle(w.f, path, true, nil); err != nil {
+		// Not synced: the disk may hold much that others wrote, and a layer
+		// that a crash has cut short is noticed, and dropped, when it is read.
+		if err := w.store.settle(w.f, path, false, nil); err != nil {
 			return nil, w.store.fault("write layer", err)
 		}
 		w.store.fresh.Store(digest, true)
@@ -172,7 +174,7 @@ func (s *Store) copyLayer(ctx context.Context, l v1.Layer, digest v1.Hash, path 
 		return err
 	}
 	_, err = io.Copy(f, &ctxReader{ctx, verified(rc, digest)})
-	return s.settle(f, path, true, err)
+	return s.settle(f, path, false, err)
 }
 
 // ctxReader ends reading when its context ends.
@@ -230,8 +232,9 @@ func (l *storedLayer) DiffID() (v1.Hash, error) {
 }
 
 // Compressed opens the layer as it is stored. Reading to the end fails when
-// the content is not what the digest says, which is not checked again for what
-// this process has just written.
+// the content is not what the digest says; the layer is then dropped, so that
+// it is made or fetched anew. What this process has just written is not checked
+// again.
 func (l *storedLayer) Compressed() (io.ReadCloser, error) {
 	f, err := os.Open(l.path)
 	if err != nil {
@@ -241,7 +244,8 @@ func (l *storedLayer) Compressed() (io.ReadCloser, error) {
 	if _, fresh := l.store.fresh.Load(l.digest); fresh {
 		return f, nil
 	}
-	return readCloser{verified(f, l.digest), f.Close}, nil
+	checked := &verifier{r: f, want: l.digest, hash: sha256.New(), damaged: func() { os.Remove(l.path) }}
+	return readCloser{checked, f.Close}, nil
 }
 
 // Uncompressed opens the plain tar.
@@ -276,6 +280,8 @@ type verifier struct {
 	r    io.Reader
 	want v1.Hash
 	hash hash.Hash
+
+	damaged func() // may be nil
 }
 
 func (v *verifier) Read(p []byte) (int, error) {
@@ -283,6 +289,9 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.hash.Write(p[:n])
 	if err == io.EOF {
 		if got := sumOf(v.hash); got != v.want {
+			if v.damaged != nil {
+				v.damaged()
+			}
 			return n, fmt.Errorf("content of %s is damaged: it hashes to %s", v.want, got)
 		}
 	}

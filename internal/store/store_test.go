@@ -192,6 +192,9 @@ func TestDamageIsSeen(t *testing.T) {
 	if _, err := io.Copy(io.Discard, rc); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("reading a damaged layer: %v", err)
 	}
+	if _, err := later.Layer(digest); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a damaged layer is dropped, to be made anew: %v", err)
+	}
 }
 
 func TestImage(t *testing.T) {
