@@ -3,6 +3,7 @@ package bake
 import (
 	"context"
 	"io"
+	"path/filepath"
 )
 
 // Post is a post-processor: it derives artifacts from artifacts.
@@ -25,6 +26,15 @@ type PostEnv struct {
 	Stdout    io.Writer         // already redacted and cut into lines
 	Stderr    io.Writer
 	Sink      Sink
+}
+
+// OutPath is where an output path of the template lies: below OutDir unless it
+// is absolute.
+func (e PostEnv) OutPath(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(e.OutDir, path)
 }
 
 // Publisher sends images out of this machine. It is the only thing in a bake

@@ -39,11 +39,6 @@ func Make(t template.Template, r vars.Resolved, c bake.Catalog, f Facts, o Optio
 		p.collisions()
 	}
 	p.problems.Sort()
-	for _, problem := range p.problems {
-		if problem.Severity == diag.Warning {
-			out.Warnings = append(out.Warnings, problem)
-		}
-	}
 	return out, p.full, p.problems
 }
 

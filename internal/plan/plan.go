@@ -19,7 +19,6 @@ type Plan struct {
 	Format    string     `json:"format"`
 	Variables []Variable `json:"variables,omitempty"`
 	Images    []Image    `json:"images"`
-	Warnings  diag.List  `json:"-"`
 }
 
 // Variable is a variable as it was resolved.

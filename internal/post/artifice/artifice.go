@@ -50,10 +50,7 @@ type replacer struct{ Config }
 func (r replacer) Process(_ context.Context, env bake.PostEnv, _ []bake.Artifact) ([]bake.Artifact, bool, error) {
 	out := bake.Artifact{Builder: "artifice", MediaType: "application/octet-stream", Foreign: true}
 	for _, pattern := range r.Files {
-		path := pattern
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(env.OutDir, path)
-		}
+		path := env.OutPath(pattern)
 		found, err := filepath.Glob(path)
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", pattern, err)

@@ -78,10 +78,7 @@ func (s summer) Process(_ context.Context, env bake.PostEnv, in []bake.Artifact)
 		if err != nil {
 			return nil, false, err
 		}
-		path := name
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(env.OutDir, path)
-		}
+		path := env.OutPath(name)
 		text, err := sums(in, hashes[t])
 		if err != nil {
 			return nil, false, err

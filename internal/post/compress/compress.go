@@ -105,10 +105,7 @@ func (c compressor) Process(ctx context.Context, env bake.PostEnv, in []bake.Art
 	if err != nil {
 		return nil, false, err
 	}
-	path := name
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(env.OutDir, path)
-	}
+	path := env.OutPath(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, false, err
 	}

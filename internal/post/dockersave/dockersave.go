@@ -42,10 +42,7 @@ func (s saver) Process(ctx context.Context, env bake.PostEnv, in []bake.Artifact
 	if err != nil {
 		return nil, false, err
 	}
-	path := s.Path
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(env.OutDir, path)
-	}
+	path := env.OutPath(s.Path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, false, err
 	}

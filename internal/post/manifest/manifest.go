@@ -71,10 +71,7 @@ type writer struct {
 
 // Process adds the build with all its artifacts. They are kept.
 func (w writer) Process(_ context.Context, env bake.PostEnv, in []bake.Artifact) ([]bake.Artifact, bool, error) {
-	path := w.Output
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(env.OutDir, path)
-	}
+	path := env.OutPath(w.Output)
 	w.turn.Lock()
 	defer w.turn.Unlock()
 	doc, err := read(path)
