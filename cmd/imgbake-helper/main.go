@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
-func main() { os.Exit(helper.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(guest.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -8,16 +8,16 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
 	"github.com/imgbake/imgbake-action/internal/catalog"
 	"github.com/imgbake/imgbake-action/internal/cli"
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
 var version = "dev" // set by the linker
 
 func main() {
-	if helper.Is(os.Args) {
-		os.Exit(helper.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	if guest.Is(os.Args) {
+		os.Exit(guest.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

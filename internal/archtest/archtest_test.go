@@ -91,7 +91,7 @@ func TestWrongImportsAreFound(t *testing.T) {
 func TestRightImportsAreNot(t *testing.T) {
 	got := source(t, map[string]string{
 		"internal/builder/docker/x.go": "// Package docker is one.\npackage docker\n\nimport (\n\t_ \"fmt\"\n\t_ \"github.com/docker/docker/client\"\n\t_ \"" +
-			module + "/internal/builder/docker/helper\"\n\t_ \"" + module + "/internal/communicator/ssh\"\n)\n",
+			module + "/internal/guest\"\n\t_ \"" + module + "/internal/communicator/ssh\"\n)\n",
 		"internal/builder/docker/x_test.go":     "package docker\n\nimport _ \"" + module + "/internal/run\"\n",
 		"internal/builder/docker/testdata/x.go": "package broken",
 		"cmd/imgbake/main.go":                   "// Command imgbake is one.\npackage main\n\nimport (\n\t\"os\"\n\n\t_ \"" + module + "/internal/cli\"\n)\n\nfunc main() { os.Exit(0) }\n",

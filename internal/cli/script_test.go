@@ -24,9 +24,9 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
 	"github.com/imgbake/imgbake-action/internal/catalog"
 	"github.com/imgbake/imgbake-action/internal/cli"
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 
 // program is cmd/imgbake with a fixed version.
 func program() {
-	if helper.Is(os.Args) {
-		os.Exit(helper.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	if guest.Is(os.Args) {
+		os.Exit(guest.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

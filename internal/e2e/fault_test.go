@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/guest"
 	"github.com/imgbake/imgbake-action/internal/registry/registrytest"
 )
 
@@ -262,9 +262,9 @@ func testSignals(t *testing.T, l lab) {
 		"create":         {[]string{hello, publish}, atEngine(path("POST .*/containers/create"), true)},
 		"copy helper":    {[]string{hello, publish}, atEngine(path("PUT .*/archive"), false)},
 		"start":          {[]string{hello, publish}, atEngine(path("POST .*/containers/[^/]+/start"), true)},
-		"scan":           {[]string{hello, publish}, atEngine(helperCommand(helper.Scan), true)},
+		"scan":           {[]string{hello, publish}, atEngine(helperCommand(guest.Scan), true)},
 		"exec":           {[]string{waiting, publish}, atEvent(bake.Output, "ready")},
-		"commit":         {[]string{hello, publish}, atEngine(helperCommand(helper.Delta), true)},
+		"commit":         {[]string{hello, publish}, atEngine(helperCommand(guest.Delta), true)},
 		"commit content": {[]string{hello, publish}, atRegistry(path("GET .*/base/.*/manifests/sha256:"), false)},
 		"load":           {[]string{hello, publish}, atEngine(path("POST .*/images/load"), false)},
 		"load answer":    {[]string{hello, publish}, atEngine(path("POST .*/images/load"), true)},
@@ -322,7 +322,7 @@ func testKill(t *testing.T, l lab) {
 		"pull":   {[]string{hello, publish}, atRegistry(path("GET .*/base/.*/blobs/"), false)},
 		"create": {[]string{hello, publish}, atEngine(path("POST .*/containers/create"), true)},
 		"exec":   {[]string{waiting, publish}, atEvent(bake.Output, "ready")},
-		"commit": {[]string{hello, publish}, atEngine(helperCommand(helper.Delta), true)},
+		"commit": {[]string{hello, publish}, atEngine(helperCommand(guest.Delta), true)},
 		"load":   {[]string{hello, publish}, atEngine(path("POST .*/images/load"), false)},
 		"push":   {[]string{hello, publish}, atRegistry(path("PUT .*/blobs/uploads/"), false)},
 		"tag":    {[]string{hello, publish}, atRegistry(path("PUT .*/manifests/one$"), false)},

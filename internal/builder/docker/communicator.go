@@ -18,7 +18,7 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
 // killTimeout is how long ending a cancelled command may take.
@@ -42,13 +42,13 @@ func (c communicator) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
 	}
 	id := rand.Text()
 	e := execution{
-		args: append([]string{helper.Path, helper.Exec, id, dir}, cmd.Args...),
+		args: append([]string{guest.Path, guest.Exec, id, dir}, cmd.Args...),
 		env:  cmd.Env, user: user, tty: cmd.TTY || c.m.config.Pty,
 		stdin: cmd.Stdin, stdout: cmd.Stdout, stderr: cmd.Stderr,
 		kill: func() { c.m.kill(id) },
 	}
 	status, err := c.m.exec(ctx, e)
-	if err == nil && status >= helper.StatusCannotRun {
+	if err == nil && status >= guest.StatusCannotRun {
 		err = c.m.whyNot(ctx, id, e)
 	}
 	if err != nil {
@@ -61,16 +61,16 @@ func (c communicator) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
 // says that the command could not run or ended with its container.
 func (m *machine) whyNot(ctx context.Context, id string, e execution) error {
 	var why bytes.Buffer
-	err := m.helper(ctx, nil, &why, helper.Why, id)
+	err := m.helper(ctx, nil, &why, guest.Why, id)
 	var failed *helperError
 	switch {
 	case err == nil && why.Len() > 0:
 		return errors.New(why.String())
 	case err == nil:
 		return nil
-	case errors.As(err, &failed) && failed.status == helper.StatusMissing && e.user != "":
+	case errors.As(err, &failed) && failed.status == guest.StatusMissing && e.user != "":
 		return fmt.Errorf("the engine could not start the command as user %q: is there one in the container?", e.user)
-	case errors.As(err, &failed) && failed.status == helper.StatusMissing:
+	case errors.As(err, &failed) && failed.status == guest.StatusMissing:
 		return errors.New("the engine could not start the command, or it was ended from outside")
 	}
 	return err
@@ -78,7 +78,7 @@ func (m *machine) whyNot(ctx context.Context, id string, e execution) error {
 
 // Put unpacks a tar, as seen from inside.
 func (c communicator) Put(ctx context.Context, dst string, tar io.Reader) error {
-	if err := c.m.helper(ctx, tar, nil, helper.Put, remotePath(dst)); err != nil {
+	if err := c.m.helper(ctx, tar, nil, guest.Put, remotePath(dst)); err != nil {
 		return fmt.Errorf("copying to %s: %w", dst, c.m.engine.explain(err))
 	}
 	return nil
@@ -89,9 +89,9 @@ func (c communicator) Get(ctx context.Context, src string) (io.ReadCloser, error
 	ctx, cancel := context.WithCancel(ctx)
 	out, in := io.Pipe()
 	go func() {
-		err := c.m.helper(ctx, nil, in, helper.Get, remotePath(src))
+		err := c.m.helper(ctx, nil, in, guest.Get, remotePath(src))
 		var failed *helperError
-		if errors.As(err, &failed) && failed.status == helper.StatusMissing {
+		if errors.As(err, &failed) && failed.status == guest.StatusMissing {
 			err = &fs.PathError{Op: "get", Path: src, Err: fs.ErrNotExist}
 		}
 		in.CloseWithError(c.m.engine.explain(err))
@@ -146,11 +146,11 @@ func (e *helperError) Error() string {
 // helper runs a subcommand of the helper as root.
 func (m *machine) helper(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) error {
 	var stderr bytes.Buffer
-	status, err := m.exec(ctx, execution{args: append([]string{helper.Path}, args...), stdin: stdin, stdout: stdout, stderr: &stderr})
+	status, err := m.exec(ctx, execution{args: append([]string{guest.Path}, args...), stdin: stdin, stdout: stdout, stderr: &stderr})
 	if err != nil {
 		return err
 	}
-	if status > helper.StatusMissing { // none of its own: ended by a signal, or never started
+	if status > guest.StatusMissing { // none of its own: ended by a signal, or never started
 		if err := m.diedSoon(ctx); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (m *machine) helper(ctx context.Context, stdin io.Reader, stdout io.Writer,
 func (m *machine) kill(id string) {
 	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
-	_ = m.helper(ctx, nil, nil, helper.Kill, id) // what is left ends with the container
+	_ = m.helper(ctx, nil, nil, guest.Kill, id) // what is left ends with the container
 }
 
 // execution is one process in the container.

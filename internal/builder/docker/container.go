@@ -8,7 +8,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/go-units"
 
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
 // containerConfig is the container as it is made. It has no environment of
@@ -18,7 +18,7 @@ func (m *machine) containerConfig(imageID string) (*container.Config, *container
 	c := m.config
 	config := &container.Config{
 		Image:       imageID,
-		Entrypoint:  []string{helper.Path, helper.Pause},
+		Entrypoint:  []string{guest.Path, guest.Pause},
 		Cmd:         []string{},
 		User:        "0",
 		WorkingDir:  "/",

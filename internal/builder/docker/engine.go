@@ -27,7 +27,7 @@ type Deps struct {
 	Registry *registry.Client
 	Getenv   func(string) string
 	// Helper names a static Linux executable of the engine's architecture
-	// (amd64, arm64) that runs helper.Main. Nil: imgbake-helper beside the
+	// (amd64, arm64) that runs guest.Main. Nil: imgbake-helper beside the
 	// running program, or the program itself.
 	Helper func(arch string) (path string, err error)
 }

@@ -23,7 +23,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
-	"github.com/imgbake/imgbake-action/internal/builder/docker/helper"
+	"github.com/imgbake/imgbake-action/internal/guest"
 	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
@@ -156,8 +156,8 @@ func (m *machine) putHelper(ctx context.Context, program string) error {
 	tw := tar.NewWriter(&buf)
 	for _, h := range []*tar.Header{
 		{Typeflag: tar.TypeDir, Name: layer.HelperDir + "/", Mode: 0o755},
-		{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(helper.RunDir, "/") + "/", Mode: 0o1777},
-		{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(helper.Path, "/"), Mode: 0o755, Size: int64(len(data))},
+		{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(guest.RunDir, "/") + "/", Mode: 0o1777},
+		{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(guest.Path, "/"), Mode: 0o755, Size: int64(len(data))},
 	} {
 		if err := tw.WriteHeader(h); err != nil {
 			return err
@@ -229,7 +229,7 @@ func (m *machine) Detach() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if m.stdin != nil {
-		_, _ = m.stdin.Conn.Write([]byte{helper.Detach})
+		_, _ = m.stdin.Conn.Write([]byte{guest.Detach})
 		_ = m.stdin.CloseWrite()
 		m.hangUp()
 	}
@@ -263,7 +263,7 @@ func (m *machine) scan(ctx context.Context) error {
 		return nil
 	}
 	var out bytes.Buffer
-	if err := m.helper(ctx, nil, &out, helper.Scan); err != nil {
+	if err := m.helper(ctx, nil, &out, guest.Scan); err != nil {
 		return fmt.Errorf("reading the base's tree: %w", err)
 	}
 	index, err := layer.DecodeIndex(bytes.NewReader(out.Bytes()))
@@ -277,7 +277,7 @@ func (m *machine) scan(ctx context.Context) error {
 
 const indexKind = "docker-index"
 
-func indexKey(imageID string) string { return imageID + "/" + helper.Version }
+func indexKey(imageID string) string { return imageID + "/" + guest.Version }
 
 // knownIndex finds the index of an image's tree: made in this run, or kept.
 func (e *Engine) knownIndex(imageID string) *layer.Index {
@@ -364,7 +364,7 @@ func (m *machine) delta(ctx context.Context, publish func(io.Reader) (layer.Resu
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := m.helper(ctx, indexOut, in, helper.Delta, fmt.Sprint(m.since.UnixNano()))
+		err := m.helper(ctx, indexOut, in, guest.Delta, fmt.Sprint(m.since.UnixNano()))
 		in.CloseWithError(err)
 		ended <- err
 	}()

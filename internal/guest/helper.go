@@ -1,10 +1,10 @@
-// Package helper is what imgbake runs inside a container: a first process that
+// Package guest is what imgbake runs inside a container: a first process that
 // reaps orphans, a parent for every command that can end all it started, and
 // the ends of the streams that carry files and differences in and out.
 //
 // The program is imgbake itself, or the small imgbake-helper, copied into the
 // container. The package imports little, so that the small one stays small.
-package helper
+package guest
 
 import (
 	"io"

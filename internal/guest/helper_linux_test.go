@@ -1,4 +1,4 @@
-package helper
+package guest
 
 import (
 	"archive/tar"
