@@ -1,8 +1,8 @@
 # Few targets, short names. `make demo` and `make test` are all a fresh machine needs.
 
 GO ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+VERSION ?= $(shell git -c safe.directory='$(CURDIR)' describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 HELPERS = bin/imgbake-helper-linux-amd64 bin/imgbake-helper-linux-arm64
 
 .PHONY: all build test unit lint demo bench fuzz golden docs clean

@@ -7,7 +7,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${IMGBAKE_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/imgbake-dev}
 work=$(mktemp -d "${TMPDIR:-/tmp}/imgbake-XXXXXX")
 mkdir -p "$cache"
-started=() # process ids, in order
+started=()        # process ids, in order
+binfmt_enabled=() # by need_platforms
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
@@ -15,6 +16,10 @@ say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 # nothing as root, and says what to type otherwise.
 need_packages() {
   local missing=() p
+  if ! command -v dpkg-query >/dev/null; then
+    say "this is no Debian: whatever is like its packages $* must be there"
+    return
+  fi
   for p in "$@"; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
   done
@@ -25,14 +30,19 @@ need_packages() {
     exit 1
   fi
   say "installing ${missing[*]}"
-  {
-    # Services that a package would start are ours to start and stop.
-    printf '#!/bin/sh\nexit 101\n' >"$work/policy-rc.d" && chmod 755 "$work/policy-rc.d"
-    [ -e /usr/sbin/policy-rc.d ] || { cp "$work/policy-rc.d" /usr/sbin/policy-rc.d && touch "$work/policy-ours"; }
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q && apt-get install -y -q --no-install-recommends "${missing[@]}"
-    [ ! -e "$work/policy-ours" ] || rm -f /usr/sbin/policy-rc.d
-  } >"$work/apt.log" 2>&1 || { tail -n 30 "$work/apt.log" >&2; exit 1; }
+  # Services that a package would start are ours to start and stop.
+  local policy=/usr/sbin/policy-rc.d status=0
+  if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy; fi
+  apt_install "${missing[@]}" >"$work/apt.log" 2>&1 || status=$?
+  [ -z "$policy" ] || rm -f "$policy"
+  [ $status = 0 ] || { tail -n 30 "$work/apt.log" >&2; exit 1; }
+}
+
+# apt_install reads the package lists once a run.
+apt_install() {
+  export DEBIAN_FRONTEND=noninteractive
+  [ -e "$work/apt.lists" ] || { apt-get update -q && touch "$work/apt.lists"; } || return
+  apt-get install -y -q --no-install-recommends "$@"
 }
 
 # need_dockerd installs Debian's engine where there is none of any kind.
@@ -163,6 +173,27 @@ debian_base() {
   "$root/bin/imgbake" build --plain -load=false -var repository="$registry/debian" "$work/base"
 }
 
+# need_daemonless installs what baking without an engine is tested with: an OCI
+# runtime, a second opinion on OCI layouts, and user namespaces for users.
+need_daemonless() { need_packages runc umoci uidmap; }
+
+# need_platforms lets this machine run programs of other architectures, until
+# stop_all. The kernel's list of them is mounted if it is not.
+need_platforms() {
+  local formats=/proc/sys/fs/binfmt_misc format
+  need_packages qemu-user-static binfmt-support
+  if [ ! -e $formats/register ]; then
+    mount -t binfmt_misc binfmt_misc $formats
+    binfmt_mounted=$formats
+  fi
+  for format in "${@:-qemu-aarch64}"; do
+    [ ! -e "$formats/$format" ] || continue
+    update-binfmts --enable "$format" || update-binfmts --import "$format"
+    [ -e "$formats/$format" ] || { echo "the kernel does not take $format" >&2; exit 1; }
+    binfmt_enabled+=("$format")
+  done
+}
+
 # stop_all ends what was started here, newest first, and removes the folder.
 stop_all() {
   local status=$? i pid
@@ -176,6 +207,10 @@ stop_all() {
     ip link del "$bridge" 2>/dev/null || true
     [ ! -s "$work/iptables" ] || iptables-restore <"$work/iptables" || true
   fi
+  for i in "${binfmt_enabled[@]}"; do
+    update-binfmts --disable "$i" || true
+  done
+  [ -z "${binfmt_mounted:-}" ] || umount "$binfmt_mounted" || true
   # A Docker Engine leaves mounts below its folder when it is ended early.
   if [ "$(id -u)" = 0 ]; then
     awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r -n1 umount -l 2>/dev/null || true

@@ -5,7 +5,7 @@
 cd "$root"
 
 need_dockerd
-need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils
+need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client
 start_engine
 IMGBAKE_TEST_ROOTFS=$(debian_rootfs)
 export IMGBAKE_TEST_ROOTFS
@@ -20,6 +20,6 @@ go test -tags engine -count=1 -timeout 20m -p 1 ./...
 say "cross builds"
 for os in linux darwin; do
   for arch in amd64 arm64; do
-    GOOS=$os GOARCH=$arch CGO_ENABLED=0 go build -o /dev/null ./cmd/imgbake
+    GOOS=$os GOARCH=$arch CGO_ENABLED=0 go build -buildvcs=false -o /dev/null ./cmd/imgbake
   done
 done

@@ -29,6 +29,9 @@ type Probes struct {
 	Tool       func(ctx context.Context, name string) (version string, err error)
 	FreeSpace  func(dir string) (bytes int64, err error)
 	KVM        func() error
+	Root       fs.FS                             // the machine's /, to read what its kernel offers
+	UID        int                               // of the user who bakes
+	Find       func(name string) (string, error) // where a program is
 	Registry   func(ctx context.Context, host string) error
 	Registries []string // hosts to ask, none by default
 	CacheDir   string
@@ -43,7 +46,7 @@ func Run(ctx context.Context, p Probes) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	checks := []func(context.Context) []Finding{
-		p.engine, p.space, p.tool("git", "git", "install git: ${git.*} in templates needs it"),
+		p.engine, p.isolation, p.platforms, p.space, p.tool("git", "git", "install git: ${git.*} in templates needs it"),
 		p.kvm, p.tool("QEMU", "qemu-system-x86_64", "install qemu-system-x86 to bake virtual machines"),
 	}
 	for _, host := range p.Registries {

@@ -16,7 +16,10 @@ import (
 // Host returns the probes that look at this machine itself. Those of the
 // engine and of registries are the caller's to add.
 func Host(cacheDir string, getenv func(string) string) Probes {
-	return Probes{Tool: toolVersion, FreeSpace: freeSpace, KVM: openKVM, CacheDir: cacheDir, Getenv: getenv}
+	return Probes{
+		Tool: toolVersion, Find: exec.LookPath, FreeSpace: freeSpace, KVM: openKVM,
+		Root: os.DirFS("/"), UID: os.Geteuid(), CacheDir: cacheDir, Getenv: getenv,
+	}
 }
 
 // toolVersion is the first line that the program prints when asked for its version.

@@ -211,7 +211,7 @@ func TestHost(t *testing.T) {
 
 func TestLoop(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data")
-	if err := write(filepath.Dir(file), map[string]string{"data": "abc"}); err != nil {
+	if err := (options{}).write(filepath.Dir(file), map[string]string{"data": "abc"}); err != nil {
 		t.Fatal(err)
 	}
 	l := &loop{file: file}

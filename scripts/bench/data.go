@@ -26,7 +26,7 @@ func layers(dir, rootfs string) error {
 			return err
 		}
 		for i := range layerBytes / fileBytes {
-			if err := fill(filepath.Join(dir, name, fmt.Sprintf("%03d", i)), source); err != nil {
+			if err := fill(filepath.Join(dir, name, fmt.Sprintf("%03d", i)), source, fileBytes); err != nil {
 				return err
 			}
 		}
@@ -34,12 +34,12 @@ func layers(dir, rootfs string) error {
 	return nil
 }
 
-func fill(file string, from io.Reader) error {
+func fill(file string, from io.Reader, size int64) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyN(f, from, fileBytes)
+	_, err = io.CopyN(f, from, size)
 	return errors.Join(err, f.Close())
 }
 

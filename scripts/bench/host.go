@@ -122,18 +122,19 @@ type tool struct {
 }
 
 // versions names every tool, and fails for one that is missing.
-func versions(ctx context.Context, h host, imgbake string) ([]tool, error) {
+func versions(ctx context.Context, h host, o options) ([]tool, error) {
 	ask := []struct {
 		name string
 		args []string
 	}{
-		{"imgbake", []string{imgbake, "version"}},
+		{"imgbake", []string{o.Imgbake, "version"}},
 		{"packer", []string{"packer", "version"}},
 		{"docker (CLI)", []string{"docker", "version", "--format", "{{.Client.Version}}"}},
 		{"dockerd", []string{"docker", "version", "--format", "{{.Server.Version}}"}},
 		{"storage driver", []string{"docker", "info", "--format", "{{.Driver}}"}},
 		{"buildah", []string{"buildah", "--version"}},
 		{"skopeo", []string{"skopeo", "--version"}},
+		{"buildx", []string{o.Buildx, "version"}},
 		{"registry", []string{"docker-registry", "--version"}},
 		{"gzip", []string{"gzip", "--version"}},
 	}

@@ -38,7 +38,7 @@ func (b planBench) setup(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return write(b.dir, map[string]string{"large.json": string(text), "file.txt": "a file\n"})
+	return options{}.write(b.dir, map[string]string{"large.json": string(text), "file.txt": "a file\n"})
 }
 
 func (b planBench) commands() map[string][]string {

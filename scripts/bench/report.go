@@ -117,15 +117,18 @@ func (r *report) markdown(w io.Writer) {
 func (l line) markdown() string {
 	if l.Error != "" {
 		first, _, _ := strings.Cut(l.Error, "\n")
-		return fmt.Sprintf("| %s | %s | 0 | did not run: %s | | | | | |", l.Tool, l.Metric, strings.ReplaceAll(first, "|", `\|`))
+		return fmt.Sprintf("| %s | %s | 0 | did not run: %s | | | | | |", escaped(l.Tool), l.Metric, escaped(first))
 	}
 	ratio := ""
 	if l.Ratio != nil {
 		ratio = strconv.FormatFloat(*l.Ratio, 'f', 2, 64) + "x"
 	}
-	return fmt.Sprintf("| %s | %s | %d | %s | %s | %s | %s | %s | %s |", l.Tool, l.Metric, len(l.Values),
+	return fmt.Sprintf("| %s | %s | %d | %s | %s | %s | %s | %s | %s |", escaped(l.Tool), l.Metric, len(l.Values),
 		quantity(l.Median, l.Unit), quantity(l.Min, l.Unit), quantity(l.Max, l.Unit), ratio, l.Goal, l.verdict())
 }
+
+// escaped is text for a cell of a table.
+func escaped(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 func (l line) verdict() string {
 	switch {

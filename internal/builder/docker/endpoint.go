@@ -61,6 +61,8 @@ func envTLS(getenv func(string) string, dir string) (*tls.Config, error) {
 	}
 	if certs == "" {
 		certs = dir
+	} else if _, err := os.Stat(certs); err != nil {
+		return nil, fmt.Errorf("DOCKER_CERT_PATH: %w", err)
 	}
 	return tlsFrom(certs, !verify)
 }

@@ -47,6 +47,7 @@ func TestFindEndpoint(t *testing.T) {
 		"unknown context":   {env: map[string]string{"DOCKER_CONFIG": dir, "DOCKER_CONTEXT": "nope"}, problem: `docker context "nope" does not exist`},
 		"verify":            {env: map[string]string{"DOCKER_CONFIG": plain, "DOCKER_HOST": "tcp://a:1", "DOCKER_TLS_VERIFY": "1"}, host: "tcp://a:1", tls: true},
 		"socket needs none": {env: map[string]string{"DOCKER_CONFIG": plain, "DOCKER_HOST": "unix:///x", "DOCKER_TLS_VERIFY": "1"}, host: "unix:///x"},
+		"no certificates":   {env: map[string]string{"DOCKER_CONFIG": plain, "DOCKER_HOST": "tcp://a:1", "DOCKER_CERT_PATH": plain + "/nope"}, problem: "DOCKER_CERT_PATH: "},
 		"home":              {env: map[string]string{"HOME": plain}, host: "unix:///var/run/docker.sock"},
 	}
 	for name, test := range tests {
