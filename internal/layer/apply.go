@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -18,15 +18,21 @@ type ApplyOptions struct {
 	SameOwner bool // give entries their owners, and keep setuid and setgid; needs root
 	Layer     bool // the tar is an image layer: whiteouts delete, entries replace, absolute symlinks are followed inside root
 	Devices   bool // make device nodes; else they are an error
-	Xattrs    bool // set extended attributes
+	Xattrs    bool // set extended attributes; with Layer, remove those that an entry does not have
 	Limits    Limits
 }
 
 // Apply unpacks a plain tar below root and nowhere else, whatever the tar
 // says: symbolic links are stored as they are and never lead out, hard links
-// go to what is inside. On an error what was unpacked so far remains.
+// go to what is inside. Blocks of zeros become holes. The tree that layers
+// make, in their order, is the one that IndexOf tells; directories that a layer
+// does not have keep their times. On an error what was unpacked so far remains.
 func Apply(ctx context.Context, r io.Reader, root *os.Root, opts ApplyOptions) error {
-	a := applier{in: newTarReader(ctx, r, opts.Limits), root: root, opts: opts, made: map[string]bool{}, buf: make([]byte, 256<<10)}
+	a := applier{
+		in: newTarReader(ctx, r, opts.Limits), root: root, opts: opts,
+		uid: os.Geteuid(), gid: os.Getegid(), made: map[string]bool{}, dirs: map[string]Entry{}, times: map[string]time.Time{}, buf: make([]byte, 256<<10),
+	}
+	defer a.forget()
 	for {
 		h, err := a.in.next()
 		if errors.Is(err, io.EOF) {
@@ -43,12 +49,18 @@ func Apply(ctx context.Context, r io.Reader, root *os.Root, opts ApplyOptions) e
 
 // applier is one run of Apply.
 type applier struct {
-	in   *tarReader
-	root *os.Root
-	opts ApplyOptions
-	made map[string]bool // paths of this tar, and the directories above them
-	dirs []Entry         // finished last, so that their modes do not hinder and their times stay
-	buf  []byte
+	in    *tarReader
+	root  *os.Root
+	opts  ApplyOptions
+	made  map[string]bool      // paths of this tar, and the directories above them
+	dirs  map[string]Entry     // finished last, so that their modes do not hinder and their times stay
+	times map[string]time.Time // of directories that were there, before anything in them changed
+	at    *directory           // of the entry before, most often also of the next
+	// replaced says that directories went, whose names may now be reached by a
+	// symbolic link in their place.
+	replaced bool
+	uid, gid int // of what is made
+	buf      []byte
 }
 
 // one unpacks one entry.
@@ -63,175 +75,71 @@ func (a *applier) one(h *tar.Header) error {
 		}
 		return a.delete(gone, opaque)
 	}
-	if p != "" {
-		if p, err = a.place(p); err != nil {
-			return err
-		}
-	}
 	e, err := entryOf(h, p)
 	if err != nil {
 		return err
 	}
+	if a.opts.Layer && e.isWhiteout() && validPath(p) {
+		return a.delete(p, false)
+	}
 	if p == "" {
 		if e.Type == Dir && a.opts.Layer {
-			a.dirs = append(a.dirs, e)
+			a.dirs[""] = e
 		}
 		return nil
 	}
-	kept, err := a.clear(e)
-	if err != nil {
+	if err := a.enter(parent(p), true); err != nil {
 		return err
 	}
-	for q := p; q != ""; q = parent(q) {
+	e.Path = below(a.at.path, path.Base(p))
+	if err := a.put(h, e); err != nil {
+		return err
+	}
+	for q := e.Path; q != "" && !a.made[q]; q = parent(q) {
 		a.made[q] = true
-	}
-	if h.Typeflag == tar.TypeLink {
-		return a.link(h.Linkname, p)
-	}
-	if e.Type == Dir {
-		a.dirs = append(a.dirs, e)
-		if kept {
-			return nil
-		}
-	}
-	return a.make(e)
-}
-
-// place makes the directory for a path and gives the path without symbolic
-// links on the way.
-func (a *applier) place(p string) (string, error) {
-	dir := parent(p)
-	if dir == "" {
-		return p, nil
-	}
-	if a.opts.Layer {
-		resolved, err := a.resolve(dir)
-		if err != nil {
-			return "", err
-		}
-		dir = resolved
-	}
-	if dir != "" {
-		if err := a.root.MkdirAll(dir, 0o755); err != nil {
-			return "", err
-		}
-	}
-	return strings.TrimPrefix(dir+"/"+path.Base(p), "/"), nil
-}
-
-// resolve follows symbolic links as a process whose root directory is root
-// would. What is not there ends it. root itself keeps a race from leading out.
-func (a *applier) resolve(p string) (string, error) {
-	at, todo := "", strings.Split(p, "/")
-	for links := 0; len(todo) > 0; {
-		name := todo[0]
-		todo = todo[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			at = parent(at)
-			continue
-		}
-		next := strings.TrimPrefix(at+"/"+name, "/")
-		info, err := a.root.Lstat(next)
-		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			at = next
-			continue
-		}
-		target, err := a.root.Readlink(next)
-		if err != nil {
-			return "", err
-		}
-		if links++; links > maxSymlinks {
-			return "", errors.New("too many symbolic links")
-		}
-		if strings.HasPrefix(target, "/") {
-			at = ""
-		}
-		todo = append(strings.Split(target, "/"), todo...)
-	}
-	return at, nil
-}
-
-// clear removes what is in the way of an entry. kept reports that a directory
-// is there and stays.
-func (a *applier) clear(e Entry) (kept bool, err error) {
-	info, err := a.root.Lstat(e.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	switch {
-	case info.IsDir() && e.Type == Dir:
-		return true, nil
-	case info.IsDir() && !a.opts.Layer:
-		return false, fmt.Errorf("a directory is in the way of a %s", e.Type)
-	case info.IsDir():
-		return false, a.root.RemoveAll(e.Path)
-	case e.Type == Dir && !a.opts.Layer:
-		if at, err := a.root.Stat(e.Path); err == nil && at.IsDir() {
-			return true, nil // a symbolic link of the user's to a directory
-		}
-	}
-	return false, a.root.Remove(e.Path)
-}
-
-// delete removes what was there before this layer.
-func (a *applier) delete(p string, opaque bool) error {
-	if !opaque {
-		dir, err := a.resolve(parent(p))
-		if err != nil {
-			return err
-		}
-		p = strings.TrimPrefix(dir+"/"+path.Base(p), "/")
-		return a.removeLower(p)
-	}
-	dir, err := a.resolve(p)
-	if err != nil {
-		return err
-	}
-	return a.removeChildren(dir)
-}
-
-func (a *applier) removeLower(p string) error {
-	if !a.made[p] {
-		return a.root.RemoveAll(p)
-	}
-	if info, err := a.root.Lstat(p); err != nil || !info.IsDir() {
-		return err
-	}
-	return a.removeChildren(p)
-}
-
-func (a *applier) removeChildren(dir string) error {
-	f, err := a.root.Open(orDot(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	names, err := f.Readdirnames(-1)
-	f.Close()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := a.removeLower(strings.TrimPrefix(dir+"/"+name, "/")); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
-func orDot(p string) string {
-	if p == "" {
-		return "."
+// put makes an entry, in the place of what is there.
+func (a *applier) put(h *tar.Header, e Entry) error {
+	makes := func() error { return a.make(e) }
+	if h.Typeflag == tar.TypeLink {
+		makes = func() error { return a.link(h.Linkname, e.Path) }
 	}
-	return p
+	err := makes()
+	if errors.Is(err, fs.ErrExist) {
+		kept := false
+		if kept, err = a.clear(e, h.Typeflag == tar.TypeLink); err == nil && !kept {
+			err = makes()
+		}
+	}
+	if err == nil && e.Type == Dir {
+		a.dirs[e.Path] = e
+	}
+	return err
+}
+
+// clear removes what is in the way of an entry. kept reports that a directory
+// is there and stays.
+func (a *applier) clear(e Entry, link bool) (kept bool, err error) {
+	name := path.Base(e.Path)
+	info, err := a.at.Lstat(name)
+	if err != nil {
+		return false, err
+	}
+	isDir := e.Type == Dir && !link
+	switch {
+	case info.IsDir() && isDir:
+		return true, nil
+	case info.IsDir() && !a.opts.Layer:
+		return false, fmt.Errorf("a directory is in the way of a %s", e.Type)
+	case isDir && !a.opts.Layer:
+		if at, err := a.root.Stat(e.Path); err == nil && at.IsDir() {
+			return true, nil // a symbolic link of the user's to a directory
+		}
+	}
+	return false, a.remove(name, info)
 }
 
 // link makes a hard link to what this tar, or in a layer an earlier one, made.
@@ -245,27 +153,31 @@ func (a *applier) link(linkname, p string) error {
 		if err != nil {
 			return err
 		}
-		to = strings.TrimPrefix(dir+"/"+path.Base(to), "/")
+		to = below(dir, path.Base(to))
 	}
-	info, err := a.root.Lstat(to)
+	info, err := a.root.Lstat(orDot(to))
 	if err != nil {
 		return err
 	}
 	if info.IsDir() || !a.opts.Layer && (!a.made[to] || !info.Mode().IsRegular()) {
 		return fmt.Errorf("hard link to %q, which is no file of this tar", clip(linkname))
 	}
+	if to == p {
+		return nil
+	}
 	return a.root.Link(to, p)
 }
 
 // make makes what is not there.
 func (a *applier) make(e Entry) error {
+	name := path.Base(e.Path)
 	switch e.Type {
 	case File:
-		return a.file(e)
+		return a.file(e, name)
 	case Dir:
-		return a.root.Mkdir(e.Path, 0o700)
+		return a.at.Mkdir(name, 0o700)
 	case Symlink:
-		if err := a.root.Symlink(e.Linkname, e.Path); err != nil {
+		if err := a.at.Symlink(e.Linkname, name); err != nil {
 			return err
 		}
 	case Char, Block:
@@ -274,56 +186,69 @@ func (a *applier) make(e Entry) error {
 		}
 		fallthrough
 	default:
-		if err := a.node(e); err != nil {
+		if err := a.at.node(e, name); err != nil {
 			return err
 		}
 	}
 	if a.opts.SameOwner {
-		if err := a.root.Lchown(e.Path, e.UID, e.GID); err != nil {
+		if err := a.at.Lchown(name, e.UID, e.GID); err != nil {
 			return err
 		}
 	}
 	if e.Type == Symlink {
-		return a.linkTime(e)
+		return a.at.setTime(e, name)
 	}
-	return a.attributes(e)
-}
-
-func (a *applier) file(e Entry) error {
-	f, err := a.root.OpenFile(e.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := a.at.Chmod(name, a.mode(e)); err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{a.in}, a.buf)
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	if err == nil && a.opts.SameOwner {
-		err = a.root.Lchown(e.Path, e.UID, e.GID)
-	}
-	if err != nil {
-		return err
-	}
-	return a.attributes(e)
-}
-
-// attributes sets mode, extended attributes and time, in this order: a change
-// of owner drops capabilities and setuid, one of mode changes ACLs.
-func (a *applier) attributes(e Entry) error {
-	mode := fs.FileMode(e.Mode & 0o777)
-	if a.opts.SameOwner {
-		mode = fileMode(e.Mode)
-	}
-	if err := a.root.Chmod(orDot(e.Path), mode); err != nil {
-		return err
-	}
-	if a.opts.Xattrs && len(e.Xattrs) > 0 {
-		if err := a.xattrs(e); err != nil {
+	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.at.inherits) {
+		if err := a.at.nodeXattrs(e, name); err != nil {
 			return err
 		}
 	}
-	t := time.Unix(e.ModTime, 0)
-	return a.root.Chtimes(orDot(e.Path), t, t)
+	return a.at.setTime(e, name)
+}
+
+// file makes a file, whose content follows in the tar. A change of owner drops
+// capabilities and setuid, and one of mode changes ACLs: hence the order.
+func (a *applier) file(e Entry, name string) error {
+	f, err := a.at.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = a.content(e, f)
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return err
+	}
+	return a.at.setTime(e, name)
+}
+
+func (a *applier) content(e Entry, f *os.File) error {
+	if err := copySparse(f, a.in, e.Size, a.buf); err != nil {
+		return err
+	}
+	if a.opts.SameOwner && (e.UID != a.uid || e.GID != a.gid || a.at.setgid) {
+		if err := f.Chown(e.UID, e.GID); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(a.mode(e)); err != nil {
+		return err
+	}
+	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.at.inherits) {
+		return setXattrs(f, e, a.at.inherits)
+	}
+	return nil
+}
+
+func (a *applier) mode(e Entry) fs.FileMode {
+	if a.opts.SameOwner {
+		return fileMode(e.Mode)
+	}
+	return fs.FileMode(e.Mode & 0o777)
 }
 
 func fileMode(mode uint32) fs.FileMode {
@@ -338,20 +263,60 @@ func fileMode(mode uint32) fs.FileMode {
 
 // finish gives directories their attributes, the deepest first.
 func (a *applier) finish() error {
-	for i := len(a.dirs) - 1; i >= 0; i-- {
-		e := a.dirs[i]
-		info, err := a.root.Lstat(orDot(e.Path))
+	paths := make([]string, 0, len(a.dirs)+len(a.times))
+	for p := range a.dirs {
+		paths = append(paths, p)
+	}
+	for p := range a.times {
+		if _, ok := a.dirs[p]; !ok {
+			paths = append(paths, p)
+		}
+	}
+	slices.Sort(paths)
+	for _, p := range slices.Backward(paths) {
+		info, err := a.root.Lstat(orDot(p))
 		if err != nil || !info.IsDir() {
 			continue // a later entry replaced it
 		}
-		if a.opts.SameOwner {
-			if err := a.root.Lchown(orDot(e.Path), e.UID, e.GID); err != nil {
-				return err
-			}
+		if a.replaced && !a.isReal(p) {
+			continue
 		}
-		if err := a.attributes(e); err != nil {
-			return fmt.Errorf("unpack %q: %w", clip(e.Path), err)
+		if e, ok := a.dirs[p]; ok {
+			err = a.directory(e)
+		} else {
+			err = a.root.Chtimes(orDot(p), a.times[p], a.times[p])
+		}
+		if err != nil {
+			return fmt.Errorf("unpack %q: %w", clip(p), err)
 		}
 	}
 	return nil
+}
+
+// directory gives a directory its attributes.
+func (a *applier) directory(e Entry) error {
+	name := orDot(e.Path)
+	var f *os.File
+	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.opts.Layer) {
+		var err error
+		if f, err = openDir(a.root, name); err != nil { // before its mode may forbid it
+			return err
+		}
+		defer f.Close()
+	}
+	if a.opts.SameOwner {
+		if err := a.root.Lchown(name, e.UID, e.GID); err != nil {
+			return err
+		}
+	}
+	if err := a.root.Chmod(name, a.mode(e)); err != nil {
+		return err
+	}
+	if f != nil {
+		if err := setXattrs(f, e, a.opts.Layer); err != nil {
+			return err
+		}
+	}
+	t := time.Unix(e.ModTime, 0)
+	return a.root.Chtimes(name, t, t)
 }

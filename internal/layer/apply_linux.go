@@ -1,57 +1,93 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
 
-// dirOf opens the directory that holds a path.
-func (a *applier) dirOf(p string) (*os.File, string, error) {
-	dir, err := a.root.Open(orDot(parent(p)))
-	return dir, path.Base(p), err
+// openDir opens a directory, and nothing else: a fifo would be waited for.
+func openDir(root *os.Root, name string) (*os.File, error) {
+	return root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
+func isNotDir(err error) bool { return errors.Is(err, unix.ENOTDIR) }
+
+// hasDefaultACL reports whether what is made in a directory gets an ACL.
+func hasDefaultACL(dir *os.File) bool {
+	_, err := unix.Fgetxattr(int(dir.Fd()), "system.posix_acl_default", nil)
+	return err == nil
 }
 
 // node makes a device node or fifo.
-func (a *applier) node(e Entry) error {
-	dir, name, err := a.dirOf(e.Path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
+func (d *directory) node(e Entry, name string) error {
 	kind := map[Type]uint32{Char: unix.S_IFCHR, Block: unix.S_IFBLK, Fifo: unix.S_IFIFO}[e.Type]
 	dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
-	if err := unix.Mknodat(int(dir.Fd()), name, kind|0o600, int(dev)); err != nil {
+	if err := unix.Mknodat(int(d.file.Fd()), name, kind|0o600, int(dev)); err != nil {
 		return fmt.Errorf("make %s: %w", e.Type, err)
 	}
 	return nil
 }
 
-// linkTime sets the time of a symbolic link itself.
-func (a *applier) linkTime(e Entry) error {
-	dir, name, err := a.dirOf(e.Path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	t := unix.NsecToTimespec(e.ModTime * 1e9)
-	return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+// setTime sets the time of an entry; of a symbolic link, its own.
+func (d *directory) setTime(e Entry, name string) error {
+	t := unix.Timespec{Sec: e.ModTime}
+	return unix.UtimesNanoAt(int(d.file.Fd()), name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func (a *applier) xattrs(e Entry) error {
-	if e.Type != File && e.Type != Dir {
+// nodeXattrs sets the extended attributes of what cannot be opened.
+func (d *directory) nodeXattrs(e Entry, name string) error {
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", d.file.Fd(), name)
+	return replaceXattrs(e, d.inherits,
+		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
+		func(name string) error { return unix.Lremovexattr(path, name) },
+		func(name, value string) error { return unix.Lsetxattr(path, name, []byte(value), 0) })
+}
+
+// setXattrs sets the extended attributes of an open file; with exact it removes
+// the others that belong to a tree.
+func setXattrs(f *os.File, e Entry, exact bool) error {
+	fd := int(f.Fd())
+	return replaceXattrs(e, exact,
+		func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
+		func(name string) error { return unix.Fremovexattr(fd, name) },
+		func(name, value string) error { return unix.Fsetxattr(fd, name, []byte(value), 0) })
+}
+
+func replaceXattrs(e Entry, exact bool, list func([]byte) (int, error), remove func(string) error, set func(name, value string) error) error {
+	if exact {
+		if err := removeXattrs(e, list, remove); err != nil {
+			return err
+		}
+	}
+	for name, value := range e.Xattrs {
+		if err := set(name, value); err != nil {
+			return fmt.Errorf("set xattr %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func removeXattrs(e Entry, list func([]byte) (int, error), remove func(string) error) error {
+	n, err := list(nil) // most often there are none
+	if n == 0 || errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}
-	f, err := a.root.OpenFile(orDot(e.Path), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("list xattrs: %w", err)
+	}
+	has, err := readXattrs(new([]byte), list, func(string, []byte) (int, error) { return 0, nil })
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	for name, value := range e.Xattrs {
-		if err := unix.Fsetxattr(int(f.Fd()), name, []byte(value), 0); err != nil {
-			return fmt.Errorf("set xattr %s: %w", name, err)
+	for name := range has {
+		if _, ok := e.Xattrs[name]; ok {
+			continue
+		}
+		if err := remove(name); err != nil && !errors.Is(err, unix.ENODATA) {
+			return fmt.Errorf("remove xattr %s: %w", name, err)
 		}
 	}
 	return nil

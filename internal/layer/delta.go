@@ -26,12 +26,17 @@ type node struct {
 	offset int64  // of the content in a tar
 	hashed bool   // Digest is known
 	gone   bool   // was not there any more when it was read
+	lower  bool   // of an overlay: not in its upper directory
 }
 
-// tree is a whole tree whose files can be read. Its nodes are sorted.
+// tree is a tree whose files can be read. Its nodes are sorted.
 type tree struct {
 	nodes []node
 	skip  skipper
+	// partial says that base's entries that are not among the nodes are as
+	// they were, but for those that are gone, which are sorted too.
+	partial bool
+	gone    []string
 	// open reads a file from its start. It may correct the node, size
 	// included, to what was found.
 	open  func(n *node) (io.ReadCloser, error)
@@ -115,27 +120,27 @@ func writeDelta(ctx context.Context, t *tree, base *Index, opts DeltaOptions, w 
 	if err != nil {
 		return err
 	}
+	if !t.partial {
+		t.gone = t.missing(base)
+	}
 	out := deltaWriter{tarWriter: newTarWriter(w), ctx: ctx, tree: t, base: base, buf: make([]byte, 1<<20)}
-	was := base.entries
+	gone := t.gone
 	for i := range t.nodes {
+		if !changed[i] {
+			continue
+		}
 		n := &t.nodes[i]
-		for len(was) > 0 && was[0].Path < n.Path {
-			if err := out.deleted(was[0].Path); err != nil {
+		for ; len(gone) > 0 && gone[0] < n.Path; gone = gone[1:] {
+			if err := out.whiteout(gone[0]); err != nil {
 				return err
 			}
-			was = was[1:]
 		}
-		if len(was) > 0 && was[0].Path == n.Path {
-			was = was[1:]
-		}
-		if changed[i] {
-			if err := out.node(n); err != nil {
-				return err
-			}
+		if err := out.node(n); err != nil {
+			return err
 		}
 	}
-	for _, e := range was {
-		if err := out.deleted(e.Path); err != nil {
+	for _, p := range gone {
+		if err := out.whiteout(p); err != nil {
 			return err
 		}
 	}
@@ -143,6 +148,32 @@ func writeDelta(ctx context.Context, t *tree, base *Index, opts DeltaOptions, w 
 		return fmt.Errorf("write delta: %w", err)
 	}
 	return nil
+}
+
+// missing is what of base is not among the nodes, less what went with its
+// directory.
+func (t *tree) missing(base *Index) []string {
+	var gone []string
+	nodes := t.nodes
+	for _, e := range base.entries {
+		for len(nodes) > 0 && nodes[0].Path < e.Path {
+			nodes = nodes[1:]
+		}
+		if (len(nodes) == 0 || nodes[0].Path != e.Path) && t.lost(e.Path) {
+			gone = append(gone, e.Path)
+		}
+	}
+	return gone
+}
+
+// lost reports whether a path that is not there needs a whiteout: its
+// directory is there.
+func (t *tree) lost(p string) bool {
+	if t.skip.skips(p) {
+		return false
+	}
+	dir, ok := t.lookup(parent(p))
+	return ok && dir.Type == Dir
 }
 
 // findChanged marks the nodes that are not as in base.
@@ -233,17 +264,6 @@ type deltaWriter struct {
 	buf  []byte
 }
 
-// deleted writes a whiteout unless the directory is gone too.
-func (d *deltaWriter) deleted(p string) error {
-	if d.tree.skip.skips(p) {
-		return nil
-	}
-	if dir, ok := d.tree.lookup(parent(p)); !ok || dir.Type != Dir {
-		return nil
-	}
-	return d.whiteout(p)
-}
-
 func (t *tree) lookup(p string) (node, bool) {
 	lo, hi := 0, len(t.nodes)
 	for lo < hi {
@@ -271,8 +291,8 @@ func (d *deltaWriter) node(n *node) error {
 	}
 	f, err := d.tree.open(n)
 	if errors.Is(err, fs.ErrNotExist) && n.LinkGroup == "" {
-		if _, ok := d.base.Lookup(n.Path); ok {
-			return d.deleted(n.Path)
+		if _, ok := d.base.Lookup(n.Path); ok && d.tree.lost(n.Path) {
+			return d.whiteout(n.Path)
 		}
 		return nil
 	}

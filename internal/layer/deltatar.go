@@ -26,8 +26,7 @@ func DeltaTar(ctx context.Context, r io.ReaderAt, size int64, base *Index, opts 
 
 // openTar reads a tar into nodes that know where their content is.
 func openTar(ctx context.Context, r io.ReaderAt, size int64, base *Index, skip skipper) (*tree, error) {
-	section := io.NewSectionReader(r, 0, size)
-	in := newTarReader(ctx, section, Limits{})
+	in := newTarReader(ctx, io.NewSectionReader(r, 0, size), Limits{})
 	nodes := map[string]node{"": {Entry: Entry{Type: Dir, Mode: 0o755}}}
 	if root, ok := base.Lookup(""); ok {
 		nodes[""] = node{Entry: root}
@@ -50,7 +49,7 @@ func openTar(ctx context.Context, r io.ReaderAt, size int64, base *Index, skip s
 		if _, _, reserved := whiteoutOf(p); reserved {
 			return nil, fmt.Errorf("file %q: image layers reserve names that start with %s", clip(p), whiteoutPrefix)
 		}
-		offset, _ := section.Seek(0, io.SeekCurrent)
+		offset := in.in.n
 		n, err := tarNode(h, p, in, nodes)
 		if err != nil {
 			return nil, fmt.Errorf("tar entry %q: %w", clip(h.Name), err)

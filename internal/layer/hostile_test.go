@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -112,7 +113,10 @@ var hostile = []struct {
 	{name: "whiteout through a link", headers: []tar.Header{sym("l", "OUTSIDE"), file("l/.wh.canary")}, plain: "escapes", publish: "no parent"},
 	{name: "opaque", headers: []tar.Header{file("mine.d/.wh..wh..opq")}, publish: "not in order"},
 	{name: "whiteout of nothing", headers: []tar.Header{file(".wh.none")}, publish: "not there"},
-	{name: "file as parent", headers: []tar.Header{file("f"), file("f/x")}, plain: "file exists", layer: "file exists", publish: "no parent"},
+	{name: "opaque fifo", headers: []tar.Header{{Typeflag: tar.TypeFifo, Name: "f"}, file("f/.wh..wh..opq"), file("f/.wh.x")}, plain: "file exists", publish: "not in order"},
+	{name: "fifo as parent", headers: []tar.Header{{Typeflag: tar.TypeFifo, Name: "f"}, file("f/x")}, plain: "file exists", layer: "already exists", publish: "no parent"},
+	{name: "whiteout device", headers: []tar.Header{{Typeflag: tar.TypeChar, Name: "mine"}}, plain: "not allowed", publish: "whiteout of overlayfs"},
+	{name: "file as parent", headers: []tar.Header{file("f"), file("f/x")}, plain: "file exists", layer: "already exists", publish: "no parent"},
 	{name: "huge path", headers: []tar.Header{file(strings.Repeat("x/", 2500) + "x")}, plain: "over the limit", layer: "over the limit", publish: "over the limit"},
 	{name: "deep path", headers: []tar.Header{file(strings.Repeat("x/", 300) + "x")}, plain: "over the limit", layer: "over the limit", publish: "over the limit"},
 	{name: "huge xattr", headers: []tar.Header{{Typeflag: tar.TypeDir, Name: "d/", PAXRecords: map[string]string{"SCHILY.xattr.user.x": strings.Repeat("x", 70<<10)}}},
@@ -273,6 +277,10 @@ func TestDecompressDetects(t *testing.T) {
 	}
 }
 
+func bytesOpener(data []byte) Opener {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}
+
 func FuzzPublish(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(tarOf(f, c.headers...))
@@ -284,10 +292,16 @@ func FuzzPublish(f *testing.F) {
 			t.Fatal(err)
 		}
 		tree := NewTree(base)
-		var layer bytes.Buffer
+		var layer, rest bytes.Buffer
 		limits := Limits{Bytes: 1 << 20}
-		if _, err := tree.Publish(t.Context(), bytes.NewReader(data), Policy{Epoch: time.Unix(9, 0), Limits: limits}, &layer); err != nil {
+		if _, err := tree.Publish(t.Context(), bytes.NewReader(data), Policy{Epoch: time.Unix(9, 0), Limits: limits, Rest: &rest}, &layer); err != nil {
 			return
+		}
+		resumed := NewTree(base)
+		if err := resumed.Resume(t.Context(), bytesOpener(layer.Bytes()), bytesOpener(rest.Bytes())); err != nil {
+			t.Errorf("resume: %v", err)
+		} else if !reflect.DeepEqual(resumed.Raw().entries, tree.Raw().entries) || !reflect.DeepEqual(resumed.Published().entries, tree.Published().entries) {
+			t.Errorf("resumed %v, %v\nfrom %v, %v", resumed.Raw().entries, resumed.Published().entries, tree.Raw().entries, tree.Published().entries)
 		}
 		for _, x := range []*Index{tree.Raw(), tree.Published()} {
 			if _, err := checkedIndex(x.entries); err != nil {
@@ -309,7 +323,11 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, layer bool) {
 		root, canary, _ := hostileRoot(t, nil)
 		limits := Limits{Bytes: 1 << 20, Entries: 1000}
-		Apply(t.Context(), bytes.NewReader(data), root, ApplyOptions{Layer: layer, Limits: limits})
+		if err := Apply(t.Context(), bytes.NewReader(data), root, ApplyOptions{Layer: layer, Xattrs: true, Limits: limits}); err == nil && layer {
+			if _, err := IndexOf(t.Context(), bytesOpener(data)); err != nil && !bytes.Contains(data, []byte("mine")) {
+				t.Errorf("unpacked, but not to be indexed: %v", err)
+			}
+		}
 		if got, _ := os.ReadFile(canary); string(got) != "alive" {
 			t.Errorf("the file outside is %q", got)
 		}

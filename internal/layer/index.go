@@ -12,7 +12,8 @@ import (
 // Type is what an entry is.
 type Type byte
 
-// The types. Sockets are never recorded.
+// The types. Sockets are never recorded, nor is the character device 0:0, which
+// overlayfs takes for a whiteout.
 const (
 	File Type = iota + 1
 	Dir
@@ -58,6 +59,9 @@ func (e Entry) sameMetadata(o Entry) bool {
 
 // same is sameMetadata with content.
 func (e Entry) same(o Entry) bool { return e.sameMetadata(o) && e.Digest == o.Digest }
+
+// isWhiteout tells the device that is a whiteout to overlayfs.
+func (e Entry) isWhiteout() bool { return e.Type == Char && e.DevMajor == 0 && e.DevMinor == 0 }
 
 // Index describes a tree: its entries, sorted by path. It never changes.
 type Index struct {
@@ -112,6 +116,14 @@ func parent(p string) string {
 	return ""
 }
 
+// below is the path of a name in a directory.
+func below(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
 // under reports whether p is dir or below it.
 func under(p, dir string) bool {
 	return dir == "" || p == dir || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
@@ -153,9 +165,20 @@ func (x *Index) Below(dir string) iter.Seq[Entry] {
 
 // Children walks what is directly in a directory.
 func (x *Index) Children(dir string) iter.Seq[Entry] {
+	prefix := dir + "/"
+	if dir == "" {
+		prefix = ""
+	}
 	return func(yield func(Entry) bool) {
-		for e := range x.Below(dir) {
-			if parent(e.Path) == dir && !yield(e) {
+		i, _ := x.search(prefix)
+		for i < len(x.entries) && strings.HasPrefix(x.entries[i].Path, prefix) {
+			e := x.entries[i]
+			slash := strings.IndexByte(e.Path[len(prefix):], '/')
+			if slash >= 0 { // on to what sorts behind all of this subdirectory
+				i, _ = x.search(e.Path[:len(prefix)+slash] + string('/'+1))
+				continue
+			}
+			if i++; e.Path != "" && !yield(e) {
 				return
 			}
 		}

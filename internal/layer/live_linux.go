@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,34 +15,52 @@ import (
 
 // openLive walks a live tree.
 func openLive(ctx context.Context, root string, skip []string) (*tree, error) {
-	root, err := realPath(root)
+	root, skips, err := liveRoot(root, skip)
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := readMounts()
+	w := walker{ctx: ctx, root: root, skip: skips}
+	if err := w.walk(""); err != nil {
+		return nil, err
+	}
+	w.link()
+	sortNodes(w.nodes)
+	files, err := newFileOpener(root)
 	if err != nil {
 		return nil, err
+	}
+	return &tree{nodes: w.nodes, skip: w.skip, open: files.open, close: files.close}, nil
+}
+
+// liveRoot is the real path of a live tree, and what of it to skip: mount
+// points too.
+func liveRoot(root string, skip []string) (string, skipper, error) {
+	root, err := realPath(root)
+	if err != nil {
+		return "", nil, err
+	}
+	mounts, err := readMounts()
+	if err != nil {
+		return "", nil, err
 	}
 	for _, m := range mounts {
 		if p, ok := strings.CutPrefix(m.point, strings.TrimSuffix(root, "/")+"/"); ok && p != "" {
 			skip = append(skip[:len(skip):len(skip)], p)
 		}
 	}
-	w := walker{ctx: ctx, root: root, skip: newSkipper(skip)}
-	if err := w.walk(""); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(w.nodes, func(a, b node) int { return strings.Compare(a.Path, b.Path) })
-	w.link()
-	dir, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
-	}
-	open := func(n *node) (io.ReadCloser, error) { return openNode(dir, n) }
-	return &tree{nodes: w.nodes, skip: w.skip, open: open, close: func() { dir.Close() }}, nil
+	return root, newSkipper(skip), nil
 }
 
+func sortNodes(nodes []node) {
+	slices.SortFunc(nodes, func(a, b node) int { return strings.Compare(a.Path, b.Path) })
+}
+
+// realPath is the path without symbolic links. One that goes by a descriptor,
+// for a directory that no path leads to, stays.
 func realPath(root string) (string, error) {
+	if strings.HasPrefix(root, "/proc/self/fd/") {
+		return root, nil
+	}
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return "", err
@@ -59,9 +76,13 @@ type walker struct {
 	nodes []node
 	links map[[2]uint64][]string // paths by device and inode, of files with several names
 	xattr []byte
+	upper bool // the tree is an upper directory
 }
 
-func (w *walker) host(p string) string { return filepath.Join(w.root, p) }
+func (w *walker) host(p string) string { return hostPath(w.root, p) }
+
+// hostPath ends in a slash for the root itself, which may be a link to follow.
+func hostPath(root, p string) string { return strings.TrimSuffix(root, "/") + "/" + p }
 
 func (w *walker) walk(p string) error {
 	if err := w.ctx.Err(); err != nil {
@@ -70,26 +91,34 @@ func (w *walker) walk(p string) error {
 	if w.skip.skips(p) {
 		return nil
 	}
-	isDir, err := w.visit(p)
-	if err != nil || !isDir {
+	n, err := w.visit(p)
+	if err != nil || n == nil || n.Type != Dir {
 		return err
 	}
-	names, err := readNames(w.host(p))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+	names, err := w.names(p)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, whiteoutPrefix) {
-			return fmt.Errorf("file %s: image layers reserve names that start with %s", w.host(p+"/"+name), whiteoutPrefix)
-		}
-		if err := w.walk(strings.TrimPrefix(p+"/"+name, "/")); err != nil {
+		if err := w.walk(below(p, name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// names are those in a directory; none when it is gone since it was seen.
+func (w *walker) names(p string) ([]string, error) {
+	names, err := readNames(w.host(p))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, whiteoutPrefix) {
+			return nil, fmt.Errorf("file %s: image layers reserve names that start with %s", w.host(below(p, name)), whiteoutPrefix)
+		}
+	}
+	return names, err
 }
 
 func readNames(dir string) ([]string, error) {
@@ -101,18 +130,19 @@ func readNames(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// visit records one file and reports whether it is a directory.
-func (w *walker) visit(p string) (bool, error) {
+// visit records one file and gives its node until the next visit; nil when
+// there is none to record.
+func (w *walker) visit(p string) (*node, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(w.host(p), &st); err != nil {
 		if errors.Is(err, unix.ENOENT) && p != "" {
-			return false, nil // gone since its directory was read
+			return nil, nil // gone since its directory was read
 		}
-		return false, &os.PathError{Op: "lstat", Path: w.host(p), Err: err}
+		return nil, &os.PathError{Op: "lstat", Path: w.host(p), Err: err}
 	}
 	n, ok := nodeOf(p, &st)
 	if !ok {
-		return false, nil
+		return nil, nil
 	}
 	var err error
 	switch n.Type {
@@ -122,7 +152,7 @@ func (w *walker) visit(p string) (bool, error) {
 		n.Xattrs, err = w.xattrs(w.host(p))
 	}
 	if err != nil {
-		return false, fmt.Errorf("read %s: %w", w.host(p), err)
+		return nil, fmt.Errorf("read %s: %w", w.host(p), err)
 	}
 	if n.Type == File && st.Nlink > 1 {
 		if w.links == nil {
@@ -132,7 +162,7 @@ func (w *walker) visit(p string) (bool, error) {
 		w.links[key] = append(w.links[key], p)
 	}
 	w.nodes = append(w.nodes, n)
-	return n.Type == Dir, nil
+	return &w.nodes[len(w.nodes)-1], nil
 }
 
 var statTypes = map[uint32]Type{
@@ -140,9 +170,13 @@ var statTypes = map[uint32]Type{
 	unix.S_IFCHR: Char, unix.S_IFBLK: Block, unix.S_IFIFO: Fifo,
 }
 
-// nodeOf is what stat says; false for sockets.
+// nodeOf is what stat says; false for sockets, and for the device that is a
+// whiteout where overlayfs finds it.
 func nodeOf(p string, st *unix.Stat_t) (node, bool) {
 	kind, ok := statTypes[st.Mode&unix.S_IFMT]
+	if kind == Char && st.Rdev == 0 {
+		return node{}, false
+	}
 	n := node{
 		Entry: Entry{Path: p, Type: kind, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), ModTime: int64(st.Mtim.Sec)},
 		ctime: time.Unix(st.Ctim.Unix()), inode: st.Ino,
@@ -175,8 +209,14 @@ func (w *walker) link() {
 }
 
 func (w *walker) xattrs(path string) (map[string]string, error) {
-	return readXattrs(&w.xattr,
-		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
+	list := func(b []byte) (int, error) {
+		n, err := unix.Llistxattr(path, b)
+		if err == nil && w.upper {
+			err = checkUpper(string(b[:n]))
+		}
+		return n, err
+	}
+	return readXattrs(&w.xattr, list,
 		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) })
 }
 
@@ -213,36 +253,4 @@ func readXattrs(buf *[]byte, list func([]byte) (int, error), get func(string, []
 		out[name] = string((*buf)[:n])
 	}
 	return out, nil
-}
-
-// openNode opens a file for reading. A file that was replaced since the walk
-// is taken as it is now, as long as it still is one of its own.
-func openNode(root *os.Root, n *node) (io.ReadCloser, error) {
-	f, err := root.OpenFile(n.Path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		f.Close()
-		return nil, &os.PathError{Op: "stat", Path: n.Path, Err: err}
-	}
-	now, ok := nodeOf(n.Path, &st)
-	if !ok || now.Type != File || now.inode != n.inode && (n.LinkGroup != "" || st.Nlink > 1) {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", n.Path, ErrChanging)
-	}
-	now.Xattrs, now.LinkGroup = n.Xattrs, n.LinkGroup
-	if now.inode != n.inode {
-		var buf []byte
-		now.Xattrs, err = readXattrs(&buf,
-			func(b []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), b) },
-			func(name string, b []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), name, b) })
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("read %s: %w", n.Path, err)
-		}
-	}
-	n.Entry, n.inode = now.Entry, now.inode
-	return f, nil
 }

@@ -121,6 +121,10 @@ func (s *stack) add(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if e.isWhiteout() && validPath(p) {
+		s.delete(p, false)
+		return nil
+	}
 	ino := &inode{Entry: e, layer: s.layer, seq: s.seq}
 	if h.Typeflag == tar.TypeLink {
 		to, err := cleanName(h.Linkname)
@@ -139,7 +143,13 @@ func (s *stack) add(h *tar.Header, content io.Reader) error {
 		}
 		sum.Sum(ino.Digest[:0])
 	}
-	return s.put(p, ino)
+	if err := s.put(p, ino); err != nil || h.Typeflag != tar.TypeLink {
+		return err
+	}
+	if v, ok := s.find(path.Clean(strings.TrimLeft(h.Linkname, "/"))); !ok || v.inode != ino {
+		return fmt.Errorf("tar entry %q: hard link to %q, which it replaces", clip(h.Name), clip(h.Linkname))
+	}
+	return nil
 }
 
 func (s *stack) put(p string, ino *inode) error {
@@ -198,45 +208,67 @@ const (
 )
 
 // dir finds a directory, following symbolic links inside the tree as an
-// engine does.
+// engine does: ".." after what is not there, or is no directory, is what the
+// path says.
 func (s *stack) dir(p string, create bool) (*vnode, error) {
-	trail := []*vnode{s.root}
+	trail, err := s.resolve(p)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", clip(p), err)
+	}
+	at := s.root
+	for _, t := range trail {
+		next, ok := at.children[t]
+		switch {
+		case ok && next.Type != Dir:
+			return nil, fmt.Errorf("%q: %q is not a directory: %w", clip(p), t, fs.ErrNotExist)
+		case !ok && !create:
+			return nil, fs.ErrNotExist
+		case !ok:
+			next = impliedDir(s.layer)
+			at.children[t] = next
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// resolve gives the names of a path without symbolic links.
+func (s *stack) resolve(p string) ([]string, error) {
+	var names []string
+	nodes := []*vnode{s.root} // nil where nothing is
 	todo := strings.Split(p, "/")
 	for links := 0; len(todo) > 0; {
 		name := todo[0]
 		todo = todo[1:]
-		at := trail[len(trail)-1]
 		switch name {
 		case "", ".":
 			continue
 		case "..":
-			trail = trail[:max(1, len(trail)-1)]
+			if len(names) > 0 {
+				names, nodes = names[:len(names)-1], nodes[:len(nodes)-1]
+			}
 			continue
 		}
-		next, ok := at.children[name]
+		var next *vnode
+		if at := nodes[len(nodes)-1]; at != nil {
+			next = at.children[name]
+		}
 		switch {
-		case !ok && !create:
-			return nil, fs.ErrNotExist
-		case len(trail) > maxDepth:
-			return nil, fmt.Errorf("%q: more than %d directories deep: %w", clip(p), maxDepth, ErrLimit)
-		case !ok:
-			next = impliedDir(s.layer)
-			at.children[name] = next
-		case next.Type == Symlink:
-			if links++; links > maxSymlinks {
-				return nil, fmt.Errorf("%q: too many symbolic links", clip(p))
+		case next == nil || next.Type != Symlink:
+			names, nodes = append(names, name), append(nodes, next)
+			if len(names) > maxDepth {
+				return nil, fmt.Errorf("more than %d directories deep: %w", maxDepth, ErrLimit)
 			}
-			if strings.HasPrefix(next.Linkname, "/") {
-				trail = trail[:1]
-			}
-			todo = append(strings.Split(next.Linkname, "/"), todo...)
 			continue
-		case next.Type != Dir:
-			return nil, fmt.Errorf("%q: %q is not a directory: %w", clip(p), name, fs.ErrNotExist)
+		case strings.HasPrefix(next.Linkname, "/"):
+			names, nodes = nil, nodes[:1]
 		}
-		trail = append(trail, next)
+		if links++; links > maxSymlinks {
+			return nil, errLoop
+		}
+		todo = append(strings.Split(next.Linkname, "/"), todo...)
 	}
-	return trail[len(trail)-1], nil
+	return names, nil
 }
 
 // find is what is at a path; a symbolic link at its end is not followed.

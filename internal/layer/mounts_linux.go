@@ -1,7 +1,9 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +18,9 @@ type mount struct {
 
 func readMounts() ([]mount, error) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // no /proc: a bare chroot, where nothing could be mounted
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find mount points: %w", err)
 	}

@@ -67,7 +67,8 @@ func Noise() []Rule {
 		{Name: "random seed", Action: DropFiles, Reason: "every machine needs its own",
 			Patterns: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/random-seed", "var/lib/systemd/credential.secret"}},
 		{Name: "shell history", Action: DropFiles, Reason: "commands of this bake",
-			Patterns: []string{"{root,home/*}/.{ash,bash,sh,zsh,python}_history", "{root,home/*}/.{lesshst,viminfo,wget-hsts}"}},
+			Patterns: []string{"root/.{ash,bash,sh,zsh,python}_history", "home/*/.{ash,bash,sh,zsh,python}_history",
+				"root/.{lesshst,viminfo,wget-hsts}", "home/*/.{lesshst,viminfo,wget-hsts}"}},
 	}
 }
 

@@ -71,6 +71,36 @@ func Delta(ctx context.Context, root string, base *Index, opts DeltaOptions, w i
 	return writeDelta(ctx, t, base, opts, w)
 }
 
+// DeltaUpper is Delta for a mounted overlayfs: with the same bytes, but it
+// looks only at the upper directory and at what was linked to files there. The
+// overlay must be mounted without redirect_dir, metacopy and index.
+func DeltaUpper(ctx context.Context, root, upper string, base *Index, opts DeltaOptions, w io.Writer) error {
+	t, err := openUpper(ctx, root, upper, base, opts.Skip)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	return writeDelta(ctx, t, base, opts, w)
+}
+
+// SettleOptions says what Settle looks at.
+type SettleOptions struct {
+	Skip  []string // as in ScanOptions
+	Upper string   // when root is a mounted overlayfs: its upper directory, so that only what is in it is looked at
+	// Since spares files whose ctime is before, as in DeltaOptions, from
+	// losing no more than a fraction of a second.
+	Since time.Time
+}
+
+// Settle gives the entries of a live tree, directories too, the modification
+// times of the index, usually a Tree's Raw after Publish or Resume: so a step
+// cannot tell whether the steps before it ran just now. What is not in the
+// index stays as it is. It works on Linux only. It changes ctimes: the next
+// Since comes after it.
+func Settle(ctx context.Context, root string, index *Index, opts SettleOptions) error {
+	return settle(ctx, root, index, opts)
+}
+
 // skipper tells what is left out of a tree.
 type skipper []string
 

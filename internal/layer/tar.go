@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -57,12 +58,48 @@ type tarReader struct {
 	*tar.Reader
 	ctx     context.Context
 	limits  Limits
+	in      *countingReader
 	entries int
 	bytes   int64
 }
 
 func newTarReader(ctx context.Context, r io.Reader, limits Limits) *tarReader {
-	return &tarReader{Reader: tar.NewReader(r), ctx: ctx, limits: limits.withDefaults()}
+	in := &countingReader{r: bufio.NewReaderSize(r, tarBuffer)}
+	return &tarReader{Reader: tar.NewReader(in), ctx: ctx, limits: limits.withDefaults(), in: in}
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// whole visits the entries of a tar of our own, which has an end: the tar
+// package takes a missing one for an end.
+func (t *tarReader) whole(visit func(*tar.Header) error) error {
+	end := int64(0)
+	for {
+		h, err := t.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		end = t.in.n + (h.Size+511)&^511
+		if err := visit(h); err != nil {
+			return err
+		}
+	}
+	if t.in.n < end+1024 {
+		return fmt.Errorf("read tar after %d entries: %w", t.entries, io.ErrUnexpectedEOF)
+	}
+	return nil
 }
 
 // next is the next entry that stands for a file, or io.EOF.
@@ -195,13 +232,28 @@ func recordedXattr(name string) bool {
 		!strings.HasPrefix(name, "user.fuseoverlayfs.") && !strings.HasPrefix(name, "user.containers.")
 }
 
-// tarWriter writes entries canonically.
+// tarWriter writes entries canonically. It is complete once it is closed.
 type tarWriter struct {
 	*tar.Writer
+	out     *bufio.Writer
 	entries int
 }
 
-func newTarWriter(w io.Writer) *tarWriter { return &tarWriter{Writer: tar.NewWriter(w)} }
+// tarBuffer makes one large read or write of many small ones.
+const tarBuffer = 128 << 10
+
+func newTarWriter(w io.Writer) *tarWriter {
+	out := bufio.NewWriterSize(w, tarBuffer)
+	return &tarWriter{Writer: tar.NewWriter(out), out: out}
+}
+
+// Close ends the tar.
+func (t *tarWriter) Close() error {
+	if err := t.Writer.Close(); err != nil {
+		return err
+	}
+	return t.out.Flush()
+}
 
 // entry writes an entry's header; for a File the content is to follow. With
 // link set it is a hard link to that path.

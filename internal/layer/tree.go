@@ -4,8 +4,8 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"strings"
@@ -33,70 +33,59 @@ type Policy struct {
 	Keep    []string  // patterns (with **) of noise to keep, with all below what they match
 	Limits  Limits    // of the delta
 	TempDir string    // for the rare file that must wait; empty: the system's
+	// Rest, when not nil, gets what the layer lacks of the delta, as a layer
+	// too: the tree before, then the published layer, then the rest make
+	// exactly the tree after. See Resume.
+	Rest io.Writer
 }
 
 // Result says what Publish did.
 type Result struct {
-	Entries int      // in the layer, whiteouts included
-	Removed []string // noise left out, sorted; one line for many files of one directory
-	Empty   bool     // nothing to publish: the layer must not be used
+	Entries   int      // in the layer, whiteouts included
+	Removed   []string // noise left out, sorted; one line for many files of one directory
+	Empty     bool     // nothing to publish: the layer must not be used
+	RestEmpty bool     // the layer lacks nothing: the rest need not be kept
 }
 
 // Publish reads a delta that Delta made against Raw, checks it (its maker may
-// be hostile), and writes the layer to publish. On an error the Tree is as it
-// was.
+// be hostile), and writes the layer to publish. Times later than the epoch
+// become the epoch in Raw too; what did not change keeps its time: Settle
+// carries that over to the live tree. On an error the Tree is as it was.
 func (t *Tree) Publish(ctx context.Context, delta io.Reader, policy Policy, w io.Writer) (Result, error) {
 	noise, err := newNoise(policy.Keep)
 	if err != nil {
 		return Result{}, err
 	}
-	counted := &countingReader{r: delta}
+	if policy.Rest == nil {
+		policy.Rest = io.Discard
+	}
 	p := &publisher{
-		in: newTarReader(ctx, counted, policy.Limits), out: newTarWriter(w), noise: noise,
+		in: newTarReader(ctx, delta, policy.Limits), out: newTarWriter(w), rest: newTarWriter(policy.Rest), noise: noise,
 		epoch: policy.Epoch.Unix(), tempDir: policy.TempDir,
 		raw: overlay{base: t.raw}, pub: overlay{base: t.published},
-		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, buf: make([]byte, 256<<10),
+		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, sum: sha256.New(), buf: make([]byte, 256<<10),
 	}
 	defer p.close()
-	end := int64(0)
-	for {
-		h, err := p.in.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return Result{}, fmt.Errorf("delta: %w", err)
-		}
-		end = counted.n + (h.Size+511)&^511
-		if err := p.one(h); err != nil {
-			return Result{}, fmt.Errorf("delta: %w", err)
-		}
-	}
-	if counted.n < end+1024 { // the tar package takes a missing end for an end
-		return Result{}, fmt.Errorf("delta: read tar after %d entries: %w", p.in.entries, io.ErrUnexpectedEOF)
+	if err := p.in.whole(p.one); err != nil {
+		return Result{}, fmt.Errorf("delta: %w", err)
 	}
 	if err := p.out.Close(); err != nil {
 		return Result{}, fmt.Errorf("write layer: %w", err)
 	}
+	if err := p.rest.Close(); err != nil {
+		return Result{}, fmt.Errorf("write rest of the layer: %w", err)
+	}
 	t.raw, t.published = p.raw.index(), p.pub.index()
-	return Result{Entries: p.out.entries, Removed: p.removed.list(), Empty: p.out.entries == 0}, nil
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
+	return Result{
+		Entries: p.out.entries, Removed: p.removed.list(), Empty: p.out.entries == 0, RestEmpty: p.rest.entries == 0,
+	}, nil
 }
 
 // publisher is one run of Publish.
 type publisher struct {
 	in       *tarReader
 	out      *tarWriter
+	rest     *tarWriter
 	noise    *noise
 	epoch    int64
 	tempDir  string
@@ -106,6 +95,7 @@ type publisher struct {
 	firsts   map[string]string   // link group -> its first published name
 	previous string              // path of the entry before
 	started  bool
+	sum      hash.Hash
 	buf      []byte
 }
 
@@ -115,27 +105,24 @@ func (p *publisher) close() {
 	}
 }
 
-// one takes one entry of the delta.
+// one takes one entry of the delta. It goes to the layer as it is, or to the
+// rest, or, in another form, to both.
 func (p *publisher) one(h *tar.Header) error {
-	name := h.Name
-	if h.Typeflag == tar.TypeDir {
-		name = strings.TrimSuffix(name, "/")
-	}
-	if name == "." && h.Typeflag == tar.TypeDir && !p.started {
+	if isRoot(h) && !p.started {
 		p.started = true
 		e, err := entryOf(h, "")
+		if err != nil {
+			return err
+		}
+		e.ModTime = p.clamp(e.ModTime)
 		p.raw.set(e) // the root belongs to the engine
+		return p.rest.entry(e, "")
+	}
+	target, whiteout, err := strictName(h)
+	if err != nil {
 		return err
 	}
-	if !validPath(name) {
-		return fmt.Errorf("tar entry %q: path is not clean", clip(h.Name))
-	}
-	gone, opaque, whiteout := whiteoutOf(name)
-	target := name
-	if whiteout {
-		target = gone
-	}
-	if opaque || !validPath(target) || p.started && target <= p.previous {
+	if p.started && target <= p.previous {
 		return fmt.Errorf("tar entry %q is not in order", clip(h.Name))
 	}
 	p.started, p.previous = true, target
@@ -148,18 +135,53 @@ func (p *publisher) one(h *tar.Header) error {
 	case h.Typeflag == tar.TypeLink:
 		return p.link(h, target)
 	}
-	e, err := entryOf(h, target)
+	e, err := strictEntry(h, target)
 	if err != nil {
 		return err
 	}
-	if isSparse(h) {
-		return fmt.Errorf("tar entry %q is sparse", clip(h.Name))
-	}
+	e.ModTime = p.clamp(e.ModTime)
 	if e.Type == File {
 		return p.file(e, h.PAXRecords[linkedRecord] != "")
 	}
 	p.raw.set(e)
 	return p.plain(e)
+}
+
+func isRoot(h *tar.Header) bool {
+	return h.Typeflag == tar.TypeDir && strings.TrimSuffix(h.Name, "/") == "."
+}
+
+// strictName is the path that an entry of a tar of our own is about.
+func strictName(h *tar.Header) (target string, whiteout bool, err error) {
+	name := h.Name
+	if h.Typeflag == tar.TypeDir {
+		name = strings.TrimSuffix(name, "/")
+	}
+	if !validPath(name) {
+		return "", false, fmt.Errorf("tar entry %q: path is not clean", clip(h.Name))
+	}
+	target, opaque, whiteout := whiteoutOf(name)
+	if !whiteout {
+		target = name
+	}
+	if opaque || !validPath(target) {
+		return "", false, fmt.Errorf("tar entry %q is not in order", clip(h.Name))
+	}
+	return target, whiteout, nil
+}
+
+// strictEntry is an entry of a tar of our own, but for hard links.
+func strictEntry(h *tar.Header, path string) (Entry, error) {
+	e, err := entryOf(h, path)
+	switch {
+	case err != nil:
+		return Entry{}, err
+	case isSparse(h):
+		return Entry{}, fmt.Errorf("tar entry %q is sparse", clip(h.Name))
+	case e.isWhiteout():
+		return Entry{}, fmt.Errorf("tar entry %q: device 0:0 is a whiteout of overlayfs", clip(h.Name))
+	}
+	return e, nil
 }
 
 func (p *publisher) delete(path string) error {
@@ -168,10 +190,10 @@ func (p *publisher) delete(path string) error {
 	}
 	p.raw.remove(path)
 	if r := p.noise.rule(path); r != nil && r.Action == Ignore {
-		return nil
+		return p.rest.whiteout(path)
 	}
 	if _, ok := p.pub.lookup(path); !ok {
-		return nil
+		return p.rest.whiteout(path)
 	}
 	p.pub.remove(path)
 	return p.out.whiteout(path)
@@ -181,58 +203,81 @@ func (p *publisher) delete(path string) error {
 func (p *publisher) plain(e Entry) error {
 	if r := p.noise.verdict(e); r != nil {
 		p.removed.add(r, e.Path)
-		return nil
+		return p.rest.entry(e, "")
 	}
-	e.ModTime = p.clamp(e.ModTime)
+	if e.Type == Dir && !p.hasDir(e.Path) {
+		return p.write(e, "")
+	}
+	return p.unlessSame(e)
+}
+
+// unlessSame writes what has no content to the layer, or to the rest when
+// layers before, without noise, made the same.
+func (p *publisher) unlessSame(e Entry) error {
 	if was, ok := p.pub.lookup(e.Path); ok && was.same(e) {
-		return nil
+		return p.rest.entry(e, "")
 	}
 	return p.write(e, "")
+}
+
+// hasDir reports whether there is a directory at a path both in the published
+// tree and in a complete one that the layer, as far as it is, is applied to.
+func (p *publisher) hasDir(path string) bool {
+	if e, ok := p.pub.edits[path]; ok {
+		return e.Type == Dir
+	}
+	pub, ok := p.pub.lookup(path)
+	before, was := p.raw.base.Lookup(path)
+	return ok && was && pub.Type == Dir && before.Type == Dir
 }
 
 // file publishes a regular file, whose content follows in the delta.
 func (p *publisher) file(e Entry, linked bool) error {
 	r := p.noise.verdict(e)
-	sum := sha256.New()
-	to := io.Writer(sum)
-	if r == nil {
-		published := e
-		published.ModTime = p.clamp(e.ModTime)
-		if err := p.write(published, ""); err != nil {
-			return err
-		}
-		to = io.MultiWriter(p.out, sum)
-	} else if linked {
-		f, err := p.wait(e.Path)
-		if err != nil {
-			return err
-		}
-		to = io.MultiWriter(f, sum)
+	if r != nil && r.Action == Truncate && !linked && e.Size == 0 {
+		e.Digest = sha256.Sum256(nil)
+		p.raw.set(e)
+		return p.unlessSame(e)
 	}
-	if _, err := io.CopyBuffer(to, struct{ io.Reader }{p.in}, p.buf); err != nil {
+	to := []io.Writer{p.out}
+	if r == nil {
+		if err := p.write(e, ""); err != nil {
+			return err
+		}
+	} else {
+		if err := p.rest.entry(e, ""); err != nil {
+			return err
+		}
+		to[0] = p.rest
+		if linked {
+			f, err := p.wait(e.Path)
+			if err != nil {
+				return err
+			}
+			to = append(to, f)
+		}
+	}
+	p.sum.Reset()
+	if _, err := io.CopyBuffer(io.MultiWriter(append(to, p.sum)...), struct{ io.Reader }{p.in}, p.buf); err != nil {
 		return fmt.Errorf("%q: %w", clip(e.Path), err)
 	}
-	sum.Sum(e.Digest[:0])
+	p.sum.Sum(e.Digest[:0])
 	p.raw.set(e)
-	switch {
-	case r == nil:
-		e.ModTime = p.clamp(e.ModTime)
+	if r == nil {
 		p.pub.set(e)
 		p.firsts[e.Path] = e.Path
-	case r.Action == Truncate && !linked:
-		return p.truncated(e, r)
-	default:
-		p.removed.add(r, e.Path)
+		return nil
+	}
+	p.removed.add(r, e.Path)
+	if r.Action == Truncate && !linked {
+		return p.truncated(e)
 	}
 	return nil
 }
 
 // truncated publishes a file without its content.
-func (p *publisher) truncated(e Entry, r *Rule) error {
-	if e.Size > 0 {
-		p.removed.add(r, e.Path)
-	}
-	e.Size, e.Digest, e.ModTime = 0, sha256.Sum256(nil), p.clamp(e.ModTime)
+func (p *publisher) truncated(e Entry) error {
+	e.Size, e.Digest = 0, sha256.Sum256(nil)
 	if was, ok := p.pub.lookup(e.Path); ok && was.same(e) {
 		return nil
 	}
@@ -263,18 +308,25 @@ func (p *publisher) link(h *tar.Header, path string) error {
 	e := first
 	e.Path = path
 	p.raw.set(e)
-	if r := p.noise.verdict(e); r != nil {
+	group := first.LinkGroup[len(newGroup):]
+	r := p.noise.verdict(e)
+	to, ok := p.firsts[group]
+	if r != nil || to != group { // the rest has all names of a file that it has the content of
+		if err := p.rest.entry(e, group); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r != nil:
 		p.removed.add(r, path)
 		return nil
+	case !ok:
+		return p.adopt(e, group)
 	}
-	e.ModTime = p.clamp(e.ModTime)
-	if to, ok := p.firsts[first.LinkGroup[len(newGroup):]]; ok {
-		published := p.pub.edits[to]
-		published.LinkGroup = first.LinkGroup
-		p.pub.set(published)
-		return p.write(e, to)
-	}
-	return p.adopt(e, first.LinkGroup[len(newGroup):])
+	published := p.pub.edits[to]
+	published.LinkGroup = first.LinkGroup
+	p.pub.set(published)
+	return p.write(e, to)
 }
 
 // adopt publishes a file under the first of its names that is no noise.
@@ -299,11 +351,12 @@ func (p *publisher) write(e Entry, link string) error {
 			continue
 		}
 		dir := e.Path[:i]
-		if was, ok := p.pub.lookup(dir); ok && was.Type == Dir {
+		if p.hasDir(dir) {
 			continue
 		}
 		d, _ := p.raw.lookup(dir)
 		d.ModTime = p.clamp(d.ModTime)
+		p.raw.set(d)
 		p.pub.set(d)
 		if err := p.out.entry(d, ""); err != nil {
 			return err
@@ -316,44 +369,3 @@ func (p *publisher) write(e Entry, link string) error {
 // clamp bounds a time from both sides: extractors disagree about times before
 // 1970.
 func (p *publisher) clamp(t int64) int64 { return max(0, min(t, p.epoch)) }
-
-// newGroup marks the name of a link group until the index is made, so that it
-// cannot be taken for one of the base.
-const newGroup = "\x00"
-
-// overlay is an index with edits on top.
-type overlay struct {
-	base  *Index
-	edits map[string]Entry
-	gone  map[string]bool
-}
-
-func (o *overlay) lookup(p string) (Entry, bool) {
-	if e, ok := o.edits[p]; ok {
-		return e, true
-	}
-	if anyAbove(o.gone, p) {
-		return Entry{}, false
-	}
-	return o.base.Lookup(p)
-}
-
-func (o *overlay) set(e Entry) {
-	if was, ok := o.lookup(e.Path); ok && was.Type == Dir && e.Type != Dir {
-		o.remove(e.Path)
-	}
-	if o.edits == nil {
-		o.edits = map[string]Entry{}
-	}
-	o.edits[e.Path] = e
-}
-
-func (o *overlay) remove(p string) {
-	if o.gone == nil {
-		o.gone = map[string]bool{}
-	}
-	o.gone[p] = true
-}
-
-// index is the base with the edits.
-func (o *overlay) index() *Index { return o.base.with(o.edits, o.gone) }

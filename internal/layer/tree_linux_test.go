@@ -97,12 +97,16 @@ func TestPublish(t *testing.T) {
 				c.base(l)
 			}
 			tree := NewTree(l.scan())
-			applied := copyOf(l)
+			applied, complete := copyOf(l), copyOf(l)
 			var result Result
-			var layer []byte
+			var layer, rest []byte
 			for _, edit := range c.steps {
-				layer, result = step(t, l, tree, Policy{Keep: c.keep}, edit)
+				edit(l)
+				layer, rest, result = checkpoint(t, tree, l.delta(tree.Raw()), Policy{Keep: c.keep})
 				applied.apply(layer)
+				complete.apply(layer)
+				complete.apply(rest)
+				sameNow(t, complete, l, tree.Raw())
 			}
 			wantLines(t, listTar(t, layer), c.want...)
 			wantLines(t, result.Removed, c.removed...)
@@ -155,14 +159,17 @@ func TestPublishedLayersMakeTheTree(t *testing.T) {
 				randomEdit(random, l)
 			}
 			base := l.scan()
-			applied := copyOf(l)
+			applied, complete := copyOf(l), copyOf(l)
 			tree, squashed := NewTree(base), NewTree(base)
 			for range 3 {
 				for range 12 {
 					randomEdit(random, l)
 				}
-				layer, _ := publish(t, tree, l.delta(tree.Raw()), Policy{})
+				layer, rest, _ := checkpoint(t, tree, l.delta(tree.Raw()), Policy{})
 				applied.apply(layer)
+				complete.apply(layer)
+				complete.apply(rest)
+				sameNow(t, complete, l, tree.Raw())
 			}
 			sameTree(t, tree.Raw(), l.scan())
 			sameTree(t, applied.scan(), tree.Published())
