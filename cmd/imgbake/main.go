@@ -11,13 +11,17 @@ import (
 	"github.com/imgbake/imgbake-action/internal/catalog"
 	"github.com/imgbake/imgbake-action/internal/cli"
 	"github.com/imgbake/imgbake-action/internal/guest"
+	"github.com/imgbake/imgbake-action/internal/sandbox"
 )
 
 var version = "dev" // set by the linker
 
 func main() {
 	if guest.Is(os.Args) {
-		os.Exit(guest.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(guest.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if sandbox.Is(os.Args) {
+		os.Exit(sandbox.Main())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -25,6 +25,7 @@ type Artifact struct {
 	Removed   []string          // noise that was left out of the image, as paths
 	EngineID  string            // the image's ID in the engine that holds it, if one does
 	Facts     map[string]string // values for later expressions (build.ID and the like)
+	Steps     []Checkpoint      // of a Resumer's image: what it was made of on top of Base
 	Foreign   bool              // Files were there before and are never deleted as intermediate
 }
 

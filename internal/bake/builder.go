@@ -2,7 +2,10 @@ package bake
 
 import (
 	"context"
+	"errors"
 	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // Builder makes a machine to provision: a container, a root file system, a
@@ -11,6 +14,35 @@ type Builder interface {
 	// Start prepares the source and starts the machine. When it returns an
 	// error, or its context is cancelled, nothing is left behind.
 	Start(ctx context.Context, job Job) (Machine, error)
+}
+
+// Resumer is a Builder of images that can start where an earlier bake of the
+// same source and the same steps was: what its steps did need not be done again.
+// Source is called first, and then at most one of Start, Resume and Image.
+type Resumer interface {
+	Builder
+	// Source finds what the bake starts from and returns its identity: two
+	// sources of one identity have the same content, and the same settings of
+	// the builder that a step could notice. No machine is started.
+	Source(ctx context.Context, job Job) (id string, err error)
+	// Resume is Start on a tree in which the checkpoints were made, lowest
+	// first. Steps cannot tell it from the tree of the bake that made them.
+	Resume(ctx context.Context, job Job, done []Checkpoint) (Machine, error)
+	// Image is what Commit gives after the checkpoints, without a machine.
+	Image(ctx context.Context, job Job, done []Checkpoint) (Artifact, error)
+}
+
+// ErrUnavailable is what an error wraps when this machine does not allow what a
+// builder needs.
+var ErrUnavailable = errors.New("not possible here")
+
+// Checkpoint is what a Commit recorded. Its two layers, one after the other, are
+// the complete difference to the tree before.
+type Checkpoint struct {
+	LayerInfo
+	Layer   v1.Layer // what is published; nil: nothing
+	Rest    v1.Layer // what is not: caches, logs, /tmp and the like; nil: nothing
+	Removed []string // what Rest holds, as paths for people
 }
 
 // Machine is something changeable that becomes an artifact. The caller calls
@@ -24,7 +56,8 @@ type Machine interface {
 	Facts() map[string]string
 	// Commit records what changed since Start, or since the previous Commit,
 	// as one layer, and returns the image so far. A commit without a change
-	// adds no layer. It may be called after any step. Builders whose commit
+	// adds no layer. It may be called after any step. The image of a Resumer's
+	// machine lists its checkpoints, one for each Commit. Builders whose commit
 	// is dear say so in their Kind and are committed once, at the end.
 	Commit(ctx context.Context, layer LayerInfo) (Artifact, error)
 	// Close ends the machine and removes everything made for it. It must

@@ -22,14 +22,18 @@ type Catalog struct {
 
 // Kind is a component type. Facts about it are data. Make one with Define.
 type Kind[T any] struct {
-	Name       string
-	Doc        string // Markdown; the first sentence is the summary
-	Example    string // a YAML fragment as it stands in imgbake.yaml
-	Needs      []Need
-	Checkpoint Checkpoint // of builders
-	HostExec   bool       // runs commands on the host: must be permitted under CI
-	Sources    []string   // of builders: the keys one of which must be given, and none when the image has a from; plan checks that, Check does not
-	Fields     []value.Field
+	Name     string
+	Doc      string // Markdown; the first sentence is the summary
+	Example  string // a YAML fragment as it stands in imgbake.yaml
+	Needs    []Need
+	Commit   CommitCost // of builders
+	HostExec bool       // runs commands on the host: must be permitted under CI
+	Sources  []string   // of builders: the keys one of which must be given, and none when the image has a from; plan checks that, Check does not
+	Fields   []value.Field
+
+	// Outside reports whether the body makes the component do something
+	// outside of the machine, which no cached result can stand for.
+	Outside func(value.Node) bool
 
 	// Check reports every problem of a body: the keys, the types, and what
 	// the component itself asks for. Expressions that are not evaluated yet
@@ -54,13 +58,14 @@ const (
 	NeedRoot   Need = "root"
 )
 
-// Checkpoint says how dear a commit is.
-type Checkpoint int
+// CommitCost says how dear a commit is.
+type CommitCost int
 
-// Checkpoints: after every step, or at the end of the bake only.
+// When a builder's machine is committed: after every step, or at the end of the
+// bake only.
 const (
-	CheckpointCheap Checkpoint = iota
-	CheckpointEnd
+	CommitCheap CommitCost = iota
+	CommitAtEnd
 )
 
 // Input is a file or directory of the host that a component reads.
@@ -75,15 +80,17 @@ type Input struct {
 type Spec[C any, T any] struct {
 	Name, Doc, Example string
 	Needs              []Need
-	Checkpoint         Checkpoint
+	Commit             CommitCost
 	HostExec           bool
 	Sources            []string
 	Zero               C // the defaults
-	// Check, Inputs and Title may be nil.
+	// Check, Inputs, Title and Outside may be nil.
 	Check  func(C, value.Where) diag.List
 	Inputs func(C, value.Where) []Input
 	Title  func(C) string
-	New    func(C) (T, error)
+	// Outside: see Kind. With HostExec it is always true.
+	Outside func(C) bool
+	New     func(C) (T, error)
 }
 
 // Define makes a Kind whose component owns its typed, strictly decoded config.
@@ -98,7 +105,7 @@ func Define[C any, T any](s Spec[C, T]) Kind[T] {
 	}
 	return Kind[T]{
 		Name: s.Name, Doc: s.Doc, Example: s.Example, Needs: s.Needs,
-		Checkpoint: s.Checkpoint, HostExec: s.HostExec, Sources: s.Sources,
+		Commit: s.Commit, HostExec: s.HostExec, Sources: s.Sources,
 		Fields: value.Fields(reflect.TypeFor[C]()),
 		Check: func(n value.Node) diag.List {
 			config, where, problems := decode(n)
@@ -120,6 +127,13 @@ func Define[C any, T any](s Spec[C, T]) Kind[T] {
 			}
 			config, _, _ := decode(n)
 			return s.Title(config)
+		},
+		Outside: func(n value.Node) bool {
+			if s.HostExec || s.Outside == nil {
+				return s.HostExec
+			}
+			config, _, _ := decode(n)
+			return s.Outside(config)
 		},
 		New: func(n value.Node) (T, error) {
 			config, where, problems := decode(n)

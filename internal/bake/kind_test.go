@@ -22,7 +22,7 @@ type bakery struct {
 func kind() bake.Kind[string] {
 	return bake.Define(bake.Spec[bakery, string]{
 		Name: "bread", Doc: "Bakes bread.", Zero: bakery{Oven: 220}, Sources: []string{"flour"}, HostExec: true,
-		Needs: []bake.Need{bake.NeedRoot}, Checkpoint: bake.CheckpointEnd,
+		Needs: []bake.Need{bake.NeedRoot}, Commit: bake.CommitAtEnd,
 		Check: func(c bakery, w value.Where) (problems diag.List) {
 			if c.Oven > 300 {
 				problems.Add(w.At("oven"), "", "%d is too hot", c.Oven)
@@ -46,7 +46,7 @@ func body(members map[string]any) value.Node {
 
 func TestDefine(t *testing.T) {
 	k := kind()
-	if k.Name != "bread" || !k.HostExec || k.Checkpoint != bake.CheckpointEnd || len(k.Needs) != 1 || len(k.Sources) != 1 {
+	if k.Name != "bread" || !k.HostExec || k.Commit != bake.CommitAtEnd || len(k.Needs) != 1 || len(k.Sources) != 1 {
 		t.Errorf("facts: %+v", k)
 	}
 	var keys []string

@@ -41,6 +41,8 @@ type ImageReader interface {
 	// names are relative to the parent of path, as Communicator.Get gives
 	// them. ref is an image of the template or any reference.
 	Files(ctx context.Context, ref, path string) (io.ReadCloser, error)
+	// Digest is that of the image's manifest at the moment.
+	Digest(ctx context.Context, ref string) (string, error)
 }
 
 // ExitError says that a command ended with a status that is not accepted.

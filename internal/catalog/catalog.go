@@ -7,8 +7,10 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/builder/docker"
+	"github.com/imgbake/imgbake-action/internal/builder/either"
 	filebuilder "github.com/imgbake/imgbake-action/internal/builder/file"
 	"github.com/imgbake/imgbake-action/internal/builder/null"
+	"github.com/imgbake/imgbake-action/internal/builder/oci"
 	"github.com/imgbake/imgbake-action/internal/post/artifice"
 	"github.com/imgbake/imgbake-action/internal/post/checksum"
 	"github.com/imgbake/imgbake-action/internal/post/compress"
@@ -28,12 +30,15 @@ import (
 )
 
 // All makes every component type. The store and the registry client may be nil
-// where nothing is baked.
-func All(layers *store.Store, registries *registry.Client, getenv func(string) string, now func() time.Time) bake.Catalog {
-	engine := docker.New(docker.Deps{Store: layers, Registry: registries, Getenv: getenv})
+// where nothing is baked. engine says where docker builders are carried out:
+// auto, docker or oci.
+func All(layers *store.Store, registries *registry.Client, getenv func(string) string, now func() time.Time, engine string) bake.Catalog {
+	daemon := docker.New(docker.Deps{Store: layers, Registry: registries, Getenv: getenv})
+	alone := oci.New(oci.Deps{Store: layers, Registry: registries, SquashOwners: getenv("IMGBAKE_SQUASH_OWNERSHIP") == "true"})
 	return bake.Catalog{
 		Builders: []bake.Kind[bake.Builder]{
-			engine.Kind(),
+			either.Kind(daemon.Kind(), alone.Kind(), engine),
+			alone.Kind(),
 			filebuilder.Kind(),
 			null.Kind(),
 		},
@@ -55,7 +60,7 @@ func All(layers *store.Store, registries *registry.Client, getenv func(string) s
 			artifice.Kind(),
 			postshelllocal.Kind(),
 		},
-		Loader: engine,
-		Engine: engine.Describe,
+		Loader: daemon,
+		Engine: daemon.Describe,
 	}
 }

@@ -35,7 +35,7 @@ type App struct {
 	Version string
 	// Catalog makes every component type. Its arguments may be nil where
 	// nothing is baked.
-	Catalog func(*store.Store, *registry.Client, func(string) string, func() time.Time) bake.Catalog
+	Catalog func(*store.Store, *registry.Client, func(string) string, func() time.Time, string) bake.Catalog
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer

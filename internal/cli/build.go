@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,6 +23,7 @@ import (
 	"github.com/imgbake/imgbake-action/internal/registry"
 	"github.com/imgbake/imgbake-action/internal/report"
 	"github.com/imgbake/imgbake-action/internal/run"
+	"github.com/imgbake/imgbake-action/internal/stepcache"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
 
@@ -36,10 +38,13 @@ type buildFlags struct {
 	force, debug  bool
 	failFast      bool
 	dryRun        bool
-	load          bool
+	load          string
+	engine        string
 	record        string
 	output        string
 	cacheDir      string
+	noCache       bool
+	noCacheFrom   string
 }
 
 func (a *App) build() *cobra.Command {
@@ -69,9 +74,13 @@ that holds imgbake.yaml, or - for standard input; imgbake.yaml when not given.`,
 	flags.BoolVar(&f.debug, "debug", false, "one bake at a time, pausing after each step when somebody is there to answer")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "end the other bakes when one fails")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "bake, but publish nothing")
-	flags.BoolVar(&f.load, "load", true, "put the images into the local engine, under their tags")
+	flags.StringVar(&f.load, "load", "auto", "put the images into the local engine, under their tags: true, false, or auto (if one answers)")
+	flags.Lookup("load").NoOptDefVal = "true"
+	flags.StringVar(&f.engine, "engine", "auto", "where docker builders are carried out: docker (on the engine), oci (without any), or auto (without, unless an option or this machine asks for one)")
 	flags.StringVar(&f.record, "record", "", "write what was done, made and read to this JSON file")
 	flags.StringVar(&f.output, "output", "", "write the images to this folder, as an OCI image layout")
+	flags.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever earlier bakes have done")
+	flags.StringVar(&f.noCacheFrom, "no-cache-from", "", "run this step, by its name or number, and all that follow")
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "folder for layers and caches (default: imgbake in the user's cache folder)")
 	return cmd
 }
@@ -89,12 +98,15 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 	if err := choice("on-error", f.onError, "cleanup", "abort", "ask", "run-cleanup-provisioner"); err != nil {
 		return err
 	}
+	if err := errors.Join(choice("load", f.load, "auto", "true", "false"), choice("engine", f.engine, "auto", "docker", "oci")); err != nil {
+		return err
+	}
 	tools, err := a.tools(f)
 	if err != nil {
 		return err
 	}
 	defer tools.close()
-	catalog := a.Catalog(tools.store, tools.registry, a.Getenv, a.Now)
+	catalog := a.Catalog(tools.store, tools.registry, a.Getenv, a.Now, f.engine)
 	runID := newRunID()
 	p, problems, err := a.prepare(ctx, name, f.selection, catalog, runID, started)
 	if err != nil {
@@ -118,11 +130,10 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 		Publisher: tools.publisher(f.dryRun), Images: outside{tools.registry},
 		Host: a.host(p, f.selection), Ask: a.asker(face), Files: p.files, Dir: p.dir, OutDir: a.Dir,
 		Vars: a.proxies(), Now: a.Now, Parallel: f.parallelBakes, OnError: run.OnError(f.onError),
+		Cache: stepcache.Local{Store: tools.store, Notify: tools.say}, NoCache: f.noCache, NoCacheFrom: f.noCacheFrom,
 		FailFast: f.failFast, Debug: f.debug, Force: f.force,
 	}
-	if f.load {
-		options.Loader = catalog.Loader
-	}
+	options.Loader = loader(catalog, f.load)
 	if f.debug || !f.parallel {
 		options.Parallel = 1
 	}
@@ -143,6 +154,37 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 		})))
 	}
 	return a.outcome(ctx, results, err)
+}
+
+// loader is the engine, if images shall be loaded into one.
+func loader(c bake.Catalog, when string) bake.Loader {
+	switch when {
+	case "true":
+		return c.Loader
+	case "auto":
+		return &ifThere{Loader: c.Loader, engine: c.Engine}
+	}
+	return nil
+}
+
+// ifThere loads into an engine that answers; else it does nothing.
+type ifThere struct {
+	bake.Loader
+	engine func(context.Context) (string, error)
+	once   sync.Once
+	there  bool
+}
+
+// Load implements bake.Loader.
+func (l *ifThere) Load(ctx context.Context, a bake.Artifact) (bake.Artifact, error) {
+	l.once.Do(func() {
+		_, err := l.engine(ctx)
+		l.there = err == nil
+	})
+	if !l.there {
+		return a, nil
+	}
+	return l.Loader.Load(ctx, a)
 }
 
 // writeLayout writes every image to a folder, each under its tags, or else
@@ -275,6 +317,16 @@ func writeRecord(path string, r report.Record) error {
 
 // outside reads files out of images in registries.
 type outside struct{ registry *registry.Client }
+
+// Digest implements bake.ImageReader.
+func (o outside) Digest(ctx context.Context, ref string) (string, error) {
+	named, err := name.ParseReference(ref)
+	if err != nil {
+		return "", fmt.Errorf("image %q is neither in the template nor a reference: %w", ref, err)
+	}
+	desc, err := o.registry.Head(ctx, named, registry.Auth{})
+	return desc.Digest.String(), err
+}
 
 // Files implements bake.ImageReader.
 func (o outside) Files(ctx context.Context, ref, path string) (io.ReadCloser, error) {

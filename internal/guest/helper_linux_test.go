@@ -151,7 +151,7 @@ func TestReadProcess(t *testing.T) {
 	if ok {
 		t.Errorf("a name that is no number: %+v", p)
 	}
-	found := find(func(p process) bool { return p.pid == os.Getpid() })
+	found := find("/proc", func(p process) bool { return p.pid == os.Getpid() })
 	if len(found) != 1 || found[0].parent != os.Getppid() || found[0].args[0] != os.Args[0] {
 		t.Errorf("got %+v", found)
 	}

@@ -144,12 +144,12 @@ const killPatience = 2 * time.Second
 
 // kill ends everything below the helper that runs exec id, then the helper. The helper
 // is stopped first: if it ended before its children did, they would be lost.
-func kill(id string) error {
-	helpers := find(func(p process) bool { return len(p.args) > 2 && p.args[1] == Exec && p.args[2] == id })
+func kill(proc, id string) error {
+	helpers := find(proc, func(p process) bool { return len(p.args) > 2 && p.args[1] == Exec && p.args[2] == id })
 	for _, h := range helpers {
 		_ = unix.Kill(h.pid, unix.SIGSTOP)
 		deadline := time.Now().Add(killPatience)
-		for below := descendants(h.pid); len(below) > 0 && time.Now().Before(deadline); below = descendants(h.pid) {
+		for below := descendants(proc, h.pid); len(below) > 0 && time.Now().Before(deadline); below = descendants(proc, h.pid) {
 			for _, p := range below {
 				_ = unix.Kill(p.pid, unix.SIGKILL)
 			}
@@ -167,9 +167,9 @@ type process struct {
 	args        []string
 }
 
-func find(match func(process) bool) []process {
+func find(proc string, match func(process) bool) []process {
 	var found []process
-	folders, _ := filepath.Glob("/proc/[0-9]*")
+	folders, _ := filepath.Glob(proc + "/[0-9]*")
 	for _, folder := range folders {
 		if p, ok := readProcess(folder); ok && match(p) {
 			found = append(found, p)
@@ -179,9 +179,9 @@ func find(match func(process) bool) []process {
 }
 
 // descendants are the living processes below pid.
-func descendants(pid int) []process {
+func descendants(proc string, pid int) []process {
 	below := map[int]bool{pid: true}
-	all := find(func(process) bool { return true })
+	all := find(proc, func(process) bool { return true })
 	for grown := true; grown; {
 		grown = false
 		for _, p := range all {

@@ -31,7 +31,9 @@ func run(command string, args []string, stdin io.Reader, stdout, stderr io.Write
 	case command == Exec && len(args) > 2:
 		return execute(args[0], args[1], args[2:])
 	case command == Kill && len(args) == 1:
-		return fail(kill(args[0]))
+		return fail(kill("/proc", args[0]))
+	case command == Kill && len(args) == 2:
+		return fail(kill(args[1], args[0]))
 	case command == Why && len(args) == 1:
 		return fail(why(args[0], stdout))
 	case command == Scan && len(args) == 0:

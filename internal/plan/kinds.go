@@ -18,6 +18,7 @@ type kind struct {
 	check    func(value.Node) diag.List
 	inputs   func(value.Node) []bake.Input
 	title    func(value.Node) string
+	outside  func(value.Node) bool
 }
 
 // kinds are the types of one sort of component by name.
@@ -29,7 +30,7 @@ type kinds struct {
 func index[T any](what string, list []bake.Kind[T]) kinds {
 	out := kinds{what, make(map[string]kind, len(list))}
 	for _, k := range list {
-		out.byName[k.Name] = kind{k.HostExec, k.Sources, k.Fields, k.Check, k.Inputs, k.Title}
+		out.byName[k.Name] = kind{k.HostExec, k.Sources, k.Fields, k.Check, k.Inputs, k.Title, k.Outside}
 	}
 	return out
 }
@@ -50,8 +51,9 @@ func (p *planner) find(ks kinds, name string, pos diag.Pos) (kind, bool) {
 
 // checked is the result of looking at one component's evaluated body.
 type checked struct {
-	title  string
-	inputs []Input
+	title   string
+	inputs  []Input
+	outside bool
 }
 
 // check lets the kind look at the body, and asks for its title and files.
@@ -61,7 +63,7 @@ func (p *planner) check(k kind, c template.Component, body value.Node) checked {
 	if problems.HasErrors() {
 		return checked{}
 	}
-	return checked{k.title(body), p.digests(k.inputs(body), c.Pos)}
+	return checked{k.title(body), p.digests(k.inputs(body), c.Pos), k.outside(body)}
 }
 
 // canonical is the key that a config calls by the name given, itself or an alias.

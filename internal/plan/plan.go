@@ -78,6 +78,8 @@ type Step struct {
 	Body   value.Node `json:"config"`
 	Common StepCommon `json:"common,omitzero"`
 	Inputs []Input    `json:"inputs,omitempty"`
+	Reads  string     `json:"reads,omitempty"` // the image it copies files from
+	Cache  bool       `json:"cache,omitempty"` // what it did before may stand for doing it again
 }
 
 // StepCommon are the keys every provisioner understands.
@@ -89,6 +91,8 @@ type StepCommon struct {
 	PauseBefore time.Duration         `key:"pause_before" doc:"Wait this long before the step." opt:"known" json:"pause_before,omitempty"`
 	Timeout     time.Duration         `key:"timeout" doc:"The step fails when it takes longer." opt:"known" json:"timeout,omitempty"`
 	MaxRetries  int                   `key:"max_retries" doc:"How often to try again when the step fails." opt:"known" json:"max_retries,omitempty"`
+	Cache       string                `key:"cache" doc:"Whether an earlier bake's result of this step may be used: auto (as far as it depends on nothing that is not in its key; never in Packer templates), always, or never, which also runs all that follow." opt:"known,enum=auto|always|never,default=auto" json:"-"`
+	CacheKey    string                `key:"cache_key" doc:"Text that the cached result of the step depends on besides its own keys and files, such as a date for a step that reads a package index." opt:"known" json:"cache_key,omitempty"`
 	Env         value.Node            `key:"env" doc:"Environment of the step's commands; may use secrets." json:"env,omitzero"`
 }
 

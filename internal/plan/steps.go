@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/template"
@@ -70,11 +71,40 @@ func (p *planner) newStep(c *baking, pr *template.Provisioner, common *StepCommo
 	}
 	step := Step{Type: pr.Type, Title: pr.Type, Pos: pr.Pos, Body: body, Common: *common}
 	step.Common.Only, step.Common.Except, step.Common.Override = nil, nil, nil // they have had their effect
+	if object, ok := body.V.(value.Object); ok {
+		m, _ := object.Get(readKey)
+		step.Reads, _ = m.V.(string)
+	}
 	if k, ok := p.find(p.provisioners, pr.Type, pr.Pos); ok {
 		found := p.check(k, pr.Component, body)
 		step.Title, step.Inputs = cmp.Or(common.Name, found.title, pr.Type), found.inputs
+		step.Cache = p.cached(step, found.outside)
 	}
 	return step
+}
+
+// cached decides whether a cache may stand for the step.
+func (p *planner) cached(step Step, outside bool) bool {
+	switch step.Common.Cache {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return !outside && p.template.Format != "packer-json" && !readsMachine(step.Body, step.Common.Env)
+}
+
+// readsMachine reports whether nodes depend on facts that only a machine has,
+// such as build.ID.
+func readsMachine(nodes ...value.Node) bool {
+	for _, n := range nodes {
+		for _, name := range n.Needs() {
+			if group, _, _ := strings.Cut(name, "."); group == late {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // runs reports whether only and except leave the bake in.
@@ -160,10 +190,7 @@ func (p *planner) knownBuilder(img *image, name string, pos diag.Pos) {
 // reads makes the bake wait for the image that the step copies files from, if
 // that is one of this template.
 func (p *planner) reads(b *builder, step Step) {
-	body, _ := step.Body.V.(value.Object)
-	m, _ := body.Get(readKey)
-	name, _ := m.V.(string)
-	img, ok := p.byName[name]
+	img, ok := p.byName[step.Reads]
 	if !ok {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -33,23 +34,24 @@ func (p Registry) Publish(ctx context.Context, a bake.Artifact, refs []bake.Ref)
 	if err := checkDigests(refs, digest); err != nil {
 		return nil, err
 	}
+	targets := targetsOf(refs)
+	rest, err := p.Client.Elsewhere(ctx, m, targets...)
+	if err != nil {
+		return nil, err
+	}
 	from := baseRepository(a)
 	for _, ref := range firsts(refs) {
-		stats, err := p.Client.Push(ctx, ref.Context(), m, authOf(ref), from...)
-		if err != nil {
-			return nil, err
+		var stats registry.Stats
+		if !upToDate(ref.Context(), targets, rest) {
+			if stats, err = p.Client.Push(ctx, ref.Context(), m, authOf(ref), from...); err != nil {
+				return nil, err
+			}
 		}
 		if p.Notify != nil {
 			p.Notify(fmt.Sprintf("pushed %s@%s (%s)", ref.Context().Name(), digest, describe(stats)))
 		}
 	}
-	var targets []registry.Target
-	for _, ref := range refs {
-		if tag, ok := ref.Reference.(name.Tag); ok {
-			targets = append(targets, registry.Target{Tag: tag, Auth: authOf(ref)})
-		}
-	}
-	if err := p.Client.Tag(ctx, m, targets...); err != nil {
+	if err := p.Client.Tag(ctx, m, rest...); err != nil {
 		return nil, err
 	}
 	return byDigest(refs, digest), nil
@@ -122,6 +124,25 @@ func firsts(refs []bake.Ref) []bake.Ref {
 		}
 	}
 	return out
+}
+
+// targetsOf are the tags among the references.
+func targetsOf(refs []bake.Ref) []registry.Target {
+	var targets []registry.Target
+	for _, ref := range refs {
+		if tag, ok := ref.Reference.(name.Tag); ok {
+			targets = append(targets, registry.Target{Tag: tag, Auth: authOf(ref)})
+		}
+	}
+	return targets
+}
+
+// upToDate tells whether a tag in the repository points to the image already:
+// then the image is there.
+func upToDate(repo name.Repository, targets, rest []registry.Target) bool {
+	return slices.ContainsFunc(targets, func(t registry.Target) bool {
+		return t.Repository.Name() == repo.Name() && !slices.ContainsFunc(rest, func(r registry.Target) bool { return r.Tag.Name() == t.Tag.Name() })
+	})
 }
 
 func byDigest(refs []bake.Ref, digest v1.Hash) []bake.Ref {

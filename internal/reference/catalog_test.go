@@ -50,7 +50,7 @@ func testCatalog() bake.Catalog {
 				Name: "docker", Doc: "Bakes in a container. It is quick.\n\nMore on `docker` here.",
 				Example: "docker: { image: debian }\n", Needs: []bake.Need{bake.NeedDocker},
 			}),
-			bake.Define(bake.Spec[nothing, bake.Builder]{Name: "null", Doc: "Bakes nothing.", Checkpoint: bake.CheckpointEnd}),
+			bake.Define(bake.Spec[nothing, bake.Builder]{Name: "null", Doc: "Bakes nothing.", Commit: bake.CommitAtEnd}),
 		},
 		Provisioners: []bake.Kind[bake.Provisioner]{
 			bake.Define(bake.Spec[shellConfig, bake.Provisioner]{Name: "shell", Doc: "Runs commands in the machine.", Example: "- shell: { inline: [make] }"}),

@@ -69,7 +69,7 @@ func facts[T any](k bake.Kind[T]) []string {
 	if k.HostExec {
 		out = append(out, "It runs commands on the host: under CI it must be permitted with `--allow-host-exec`.")
 	}
-	if k.Checkpoint == bake.CheckpointEnd {
+	if k.Commit == bake.CommitAtEnd {
 		out = append(out, "Its result is recorded once, at the end of a bake.")
 	}
 	return out

@@ -294,6 +294,8 @@ func TestSameSite(t *testing.T) {
 		{"localhost", "localhost", true}, {"ghcr.io", "ghcr.io", true}, {"registry.gitlab.com", "gitlab.com", true},
 		{"10.0.0.1", "10.0.0.2", false}, {"reg", "auth", false}, {"a.local", "b.local", false}, {"x.github.io", "y.github.io", false},
 		{"Reg.Example.COM", "auth.example.com.", true}, {"a.b.example.com", "c.example.com", true}, {"com", "x.com", false},
+		{"a.co.uk", "b.co.uk", false}, {"x.a.co.uk", "a.co.uk", true}, {"a.kawasaki.jp", "b.kawasaki.jp", false}, {"a.azurecr.io", "b.azurecr.io", false},
+		{"europe-docker.pkg.dev", "x.pkg.dev", false}, {"a.svc.cluster.local", "b.svc.cluster.local", false},
 		{"1.dkr.ecr.eu-west-1.amazonaws.com", "2.dkr.ecr.eu-west-1.amazonaws.com", false},
 	} {
 		if got := sameSite(tc.a, tc.b); got != tc.want {

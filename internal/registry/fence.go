@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // fence decides which addresses may be dialled on behalf of a registry: a
@@ -179,39 +181,32 @@ func sameSite(a, b string) bool {
 }
 
 // registrable is the part of a host name that is sold to one customer, or
-// empty where that cannot be told. It is stricter than the public suffix
-// list, not as complete: a wrong empty costs an option, a wrong match a
-// password.
+// empty where that cannot be told: a wrong empty costs an option, a wrong match
+// a password.
 func registrable(host string) string {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return ""
 	}
-	for suffix := range manyOwners {
-		if host == suffix || strings.HasSuffix(host, "."+suffix) {
+	suffix, listed := publicsuffix.PublicSuffix(host)
+	if !listed && !strings.Contains(suffix, ".") { // no public domain, such as .local or .internal
+		return ""
+	}
+	for _, many := range manyOwners {
+		if host == many || strings.HasSuffix(host, "."+many) {
 			return ""
 		}
 	}
-	labels := strings.Split(host, ".")
-	n := 2
-	if len(labels) >= 2 && len(labels[len(labels)-1]) == 2 && len(labels[len(labels)-2]) <= 3 {
-		n = 3 // co.uk, com.au, or.jp
-	}
-	if len(labels) < n {
+	domain, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil {
 		return ""
 	}
-	return strings.Join(labels[len(labels)-n:], ".")
+	return domain
 }
 
-// manyOwners are domains below which anybody can rent a name.
-var manyOwners = map[string]bool{
-	"aliyuncs.com": true, "amazonaws.com": true, "amazonaws.com.cn": true, "appspot.com": true, "azure.com": true,
-	"azurecontainerapps.io": true, "azurecr.cn": true, "azurecr.io": true, "azurewebsites.net": true, "cloudapp.azure.com": true,
-	"cloudapp.net": true, "cloudfront.net": true, "cloudfunctions.net": true, "core.windows.net": true, "digitaloceanspaces.com": true,
-	"duckdns.org": true, "dyndns.org": true, "fly.dev": true, "github.dev": true, "github.io": true, "githubpreview.dev": true,
-	"gitlab.io": true, "gitpod.io": true, "googleapis.com": true, "googleusercontent.com": true, "herokuapp.com": true,
-	"jfrog.io": true, "netlify.app": true, "ngrok-free.app": true, "ngrok.app": true, "ngrok.io": true, "nip.io": true,
-	"onrender.com": true, "ondigitalocean.app": true, "oraclecloud.com": true, "pages.dev": true, "pkg.dev": true,
-	"r2.dev": true, "railway.app": true, "repl.co": true, "run.app": true, "sslip.io": true, "surge.sh": true,
-	"trafficmanager.net": true, "trycloudflare.com": true, "vercel.app": true, "web.app": true, "windows.net": true,
-	"workers.dev": true, "xip.io": true, "firebaseapp.com": true, "cluster.local": true, "svc.cluster.local": true,
+// manyOwners are domains below which anybody can rent a name and which the
+// public suffix list does not have, or has in part.
+var manyOwners = []string{
+	"aliyuncs.com", "amazonaws.com", "amazonaws.com.cn", "azure.com", "azurecontainerapps.io", "azurecr.cn", "azurecr.io",
+	"github.dev", "gitpod.io", "googleusercontent.com", "jfrog.io", "nip.io", "oraclecloud.com", "pkg.dev", "railway.app",
+	"sslip.io", "surge.sh", "windows.net", "xip.io",
 }

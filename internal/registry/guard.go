@@ -26,6 +26,7 @@ type guard struct {
 	strict   http.RoundTripper // checks certificates
 	lax      http.RoundTripper // does not; nil unless the registry is listed as insecure
 	fence    *fence
+	door     *door
 	close    func()
 }
 
@@ -33,6 +34,7 @@ func newGuard(c *Client, host string) *guard {
 	g := &guard{
 		host: host, realms: c.opts.Realms[host], insecure: c.insecure,
 		agent: "imgbake/" + c.opts.Version,
+		door:  newDoor(host, c.insecure[host]),
 		fence: &fence{registry: hostname(host), proxies: c.proxies.addrs(), lookup: c.opts.Lookup, dial: c.opts.Dial},
 	}
 	strict := newTransport(c, g.fence, &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12})

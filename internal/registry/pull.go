@@ -37,7 +37,10 @@ func (c *Client) Image(ctx context.Context, ref name.Reference, platform v1.Plat
 		if img, err = got.Image(); err != nil {
 			return err
 		}
-		return checkManifest(img)
+		if err := checkManifest(img); err != nil {
+			return err
+		}
+		return c.seen(r.ref.Context(), img)
 	})
 	return img, desc, err
 }

@@ -75,7 +75,7 @@ func (p *push) run(ctx context.Context, m Manifest, auth Auth, from []name.Repos
 	if err := p.collect(m, 0); err != nil {
 		return err
 	}
-	scopes := p.findSources(from)
+	scopes := append([]string{p.repo.Scope(transport.PushScope)}, p.findSources(from)...)
 	rt, err := p.c.session(ctx, p.repo, auth, scopes...)
 	if err != nil {
 		return err
@@ -161,57 +161,6 @@ func (p *push) collectImage(img v1.Image) error {
 		p.blobs[digest] = blob{layer: l, size: size, from: from}
 	}
 	return nil
-}
-
-// findSources settles from where each blob may be mounted, and returns the
-// scopes needed for that and for the push.
-func (p *push) findSources(from []name.Repository) []string {
-	scopes := map[string]bool{p.repo.Scope(transport.PushScope): true}
-	from = slices.DeleteFunc(slices.Clone(from), func(r name.Repository) bool { return !p.canMount(r) })
-	for h, b := range p.blobs {
-		seen, ok := p.knownSource(h)
-		switch {
-		case p.canMount(b.from):
-		case ok:
-			b.from = seen
-		case len(from) > 0:
-			b.from = from[0]
-		default:
-			b.from = name.Repository{}
-		}
-		if p.canMount(b.from) {
-			scopes[b.from.Scope(transport.PullScope)] = true
-		}
-		p.blobs[h] = b
-	}
-	return slices.Sorted(maps.Keys(scopes))
-}
-
-// canMount tells whether a repository is another one of the same registry.
-func (p *push) canMount(r name.Repository) bool {
-	return r.RegistryStr() == p.repo.RegistryStr() && r.RepositoryStr() != p.repo.RepositoryStr() && r.RepositoryStr() != ""
-}
-
-// knownSource is where this client has seen a blob.
-func (p *push) knownSource(h v1.Hash) (name.Repository, bool) {
-	p.c.mu.Lock()
-	defer p.c.mu.Unlock()
-	r, ok := p.c.blobs[p.repo.RegistryStr()][h]
-	return r, ok && p.canMount(r)
-}
-
-// note counts a blob that the repository has now and remembers it.
-func (p *push) note(h v1.Hash, counter *int64, size int64) {
-	p.mu.Lock()
-	*counter += size
-	p.mu.Unlock()
-	p.c.mu.Lock()
-	defer p.c.mu.Unlock()
-	host := p.repo.RegistryStr()
-	if p.c.blobs[host] == nil {
-		p.c.blobs[host] = map[v1.Hash]name.Repository{}
-	}
-	p.c.blobs[host][h] = p.repo
 }
 
 // sendBlobs sends the blobs, several at a time, the large ones first.
@@ -317,12 +266,13 @@ func (p *push) start(ctx context.Context, h v1.Hash, from name.Repository) (*url
 		return nil, err
 	}
 	resp, err := p.http.Do(req)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer resp.Body.Close()
+		err = transport.CheckError(resp, http.StatusCreated, http.StatusAccepted)
 	}
-	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusCreated, http.StatusAccepted); err != nil {
-		if query != "" && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
+	if err != nil {
+		var status *transport.Error // of the registry or of its token server
+		if query != "" && errors.As(err, &status) && status.StatusCode < 500 && status.StatusCode != http.StatusTooManyRequests {
 			return p.start(ctx, h, name.Repository{}) // not allowed to read the source
 		}
 		return nil, err

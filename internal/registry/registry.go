@@ -20,8 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
@@ -38,6 +38,7 @@ type Options struct {
 	Retries  int                 // tries after the first; 0 means 4, negative none
 	Jobs     int                 // blobs pushed at a time; 0 means 5
 	Timeouts Timeouts            // zero fields have defaults
+	Places   Places              // where blobs are; nil: what this client sees
 	Notify   func(string)        // takes one-line notes, such as "trying again"; may be nil
 	Sleep    func(context.Context, time.Duration) error
 	Lookup   func(context.Context, string) ([]netip.Addr, error)               // nil: the system's resolver
@@ -64,7 +65,6 @@ type Client struct {
 	mu       sync.Mutex
 	guards   map[string]*guard
 	sessions map[string]http.RoundTripper
-	blobs    map[string]map[v1.Hash]name.Repository // by registry: where a blob is known to be
 	locks    keyLocks
 }
 
@@ -90,7 +90,6 @@ func New(o Options) (*Client, error) {
 		policy:   policy{retries: o.Retries, sleep: o.Sleep, notify: o.Notify},
 		guards:   map[string]*guard{},
 		sessions: map[string]http.RoundTripper{},
-		blobs:    map[string]map[v1.Hash]name.Repository{},
 	}
 	for _, host := range o.Insecure {
 		c.insecure[canonicalHost(host)] = true
@@ -111,6 +110,9 @@ func setDefaults(o *Options) {
 	}
 	if o.Notify == nil {
 		o.Notify = func(string) {}
+	}
+	if o.Places == nil {
+		o.Places = &memory{last: map[string]string{}}
 	}
 	if o.Sleep == nil {
 		o.Sleep = sleep
@@ -134,36 +136,28 @@ func (c *Client) Close() {
 	}
 }
 
-// session returns a transport that is signed in to the repository's registry
-// for the scopes. Sessions are kept: one handshake serves many requests.
+// session returns a transport to the repository's registry that signs in for
+// the scopes when it must. Sessions are kept: one handshake serves many
+// requests. Nothing is sent before the first of them.
 func (c *Client) session(ctx context.Context, repo name.Repository, auth Auth, scopes ...string) (http.RoundTripper, error) {
 	host := repo.RegistryStr()
 	key := sessionKey(host, auth, scopes)
-	unlock, err := c.locks.lock(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	c.mu.Lock()
-	rt, ok := c.sessions[key]
-	c.mu.Unlock()
-	if ok {
-		return rt, nil
-	}
-	registry := repo.Registry
-	if c.insecure[host] {
-		if registry, err = name.NewRegistry(host, name.Insecure); err != nil {
-			return nil, err
-		}
-	}
-	rt, err = transport.NewWithContext(ctx, registry, auth.authenticator(), c.transport(host), scopes)
-	if err != nil {
-		return nil, err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sessions[key] = rt
-	return rt, nil
+	if rt, ok := c.sessions[key]; ok {
+		return rt, nil
+	}
+	g := c.guard(host)
+	s := &session{
+		base: &retrier{next: &schemer{g, g.door, g.own}, policy: c.policy, host: host},
+		own:  g.own, door: g.door, auth: auth.authenticator(), scopes: scopes,
+	}
+	// As go-containerregistry wants it: greeted, and not signed in once more.
+	rt, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, &greeter{s, g.own, &door{}}, nil)
+	if err == nil {
+		c.sessions[key] = rt
+	}
+	return rt, err
 }
 
 // sessionKey holds a hash of the credentials, not the credentials.
@@ -172,16 +166,14 @@ func sessionKey(host string, auth Auth, scopes []string) string {
 	return fmt.Sprintf("%s %x %s", host, who, strings.Join(slices.Sorted(slices.Values(scopes)), " "))
 }
 
-// transport returns the retrying, fenced transport to a registry.
-func (c *Client) transport(host string) http.RoundTripper {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// guard is the fenced transport to a registry. The client is locked.
+func (c *Client) guard(host string) *guard {
 	g, ok := c.guards[host]
 	if !ok {
 		g = newGuard(c, host)
 		c.guards[host] = g
 	}
-	return &retrier{next: g, policy: c.policy, host: host}
+	return g
 }
 
 // certPool returns the system's authorities and those of the files, or nil

@@ -43,8 +43,7 @@ func (p policy) do(ctx context.Context, what string, try func() (*http.Response,
 			return resp, err
 		}
 		if resp != nil {
-			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
-			resp.Body.Close()
+			discard(resp)
 		}
 		p.notify(fmt.Sprintf("%s: %s; trying again in %v (%d of %d)", what, why, wait.Round(100*time.Millisecond), n+1, p.retries))
 		if err := p.sleep(ctx, wait); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
 )
 
 // Target is a tag to move and, optionally, the credentials for it.
@@ -51,6 +52,52 @@ func (c *Client) Tag(ctx context.Context, m Manifest, targets ...Target) error {
 		}
 	}
 	return nil
+}
+
+// Elsewhere returns the targets that do not point to the manifest, and those
+// that the registry does not tell of.
+func (c *Client) Elsewhere(ctx context.Context, m Manifest, targets ...Target) ([]Target, error) {
+	digest, err := m.Digest()
+	if err != nil {
+		return nil, err
+	}
+	there := make([]bool, len(targets))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opts.Jobs)
+	for i, t := range targets {
+		group.Go(func() error {
+			mv, err := c.newMover(ctx, t)
+			if err == nil {
+				err = mv.look()
+			}
+			there[i] = err == nil && mv.old.Digest == digest
+			if refusesTheQuestion(err) {
+				err = nil
+			}
+			return explain("push", t.Repository, mv.Auth, err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var rest []Target
+	for i, t := range targets {
+		if !there[i] {
+			rest = append(rest, t)
+		}
+	}
+	return rest, nil
+}
+
+// refusesTheQuestion tells whether a registry works but does not say where a
+// tag points to, or not in the headers.
+func refusesTheQuestion(err error) bool {
+	var status *transport.Error
+	if errors.As(err, &status) {
+		code := status.StatusCode
+		return code >= 400 && code < 500 && code != http.StatusUnauthorized && code != http.StatusTooManyRequests
+	}
+	return err != nil && !temporary(err) && !permanent(err) && !errors.Is(err, context.Canceled)
 }
 
 // mover moves one tag and can put it back.

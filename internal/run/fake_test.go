@@ -47,8 +47,8 @@ func newWorld(t *testing.T) *world {
 		builder: &baketest.Builder{}, sink: &hookedSink{}, publisher: &baketest.Publisher{},
 		steps: map[string]func(context.Context, bake.Env) error{}, posts: map[string]postFunc{},
 	}
-	builder := func(name string, c bake.Checkpoint, b func() bake.Builder) bake.Kind[bake.Builder] {
-		return bake.Define(bake.Spec[body, bake.Builder]{Name: name, Checkpoint: c, New: func(body) (bake.Builder, error) { return b(), nil }})
+	builder := func(name string, c bake.CommitCost, b func() bake.Builder) bake.Kind[bake.Builder] {
+		return bake.Define(bake.Spec[body, bake.Builder]{Name: name, Commit: c, New: func(body) (bake.Builder, error) { return b(), nil }})
 	}
 	fake := func() bake.Builder { return w.builder }
 	w.Options = run.Options{
@@ -56,8 +56,8 @@ func newWorld(t *testing.T) *world {
 		Now: func() time.Time { return time.Unix(1700000000, 0) }, OnError: run.OnErrorCleanup,
 		Catalog: bake.Catalog{
 			Builders: []bake.Kind[bake.Builder]{
-				builder("fake", bake.CheckpointCheap, fake), builder("dear", bake.CheckpointEnd, fake),
-				builder("made", bake.CheckpointEnd, func() bake.Builder { return made{w} }),
+				builder("fake", bake.CommitCheap, fake), builder("dear", bake.CommitAtEnd, fake),
+				builder("made", bake.CommitAtEnd, func() bake.Builder { return made{w} }),
 			},
 			Provisioners: []bake.Kind[bake.Provisioner]{bake.Define(bake.Spec[body, bake.Provisioner]{
 				Name: "step", New: func(b body) (bake.Provisioner, error) { return step{w, b}, nil },

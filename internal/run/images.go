@@ -20,6 +20,30 @@ type stages struct {
 // Files implements bake.ImageReader. The plan has seen to it that a bake whose
 // image is read is done.
 func (s stages) Files(ctx context.Context, ref, path string) (io.ReadCloser, error) {
+	made, err := s.find(ctx, ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case made != nil:
+		return store.Files(ctx, made.Image, path)
+	}
+	return s.outside.Files(ctx, ref, path)
+}
+
+// Digest implements bake.ImageReader.
+func (s stages) Digest(ctx context.Context, ref string) (string, error) {
+	made, err := s.find(ctx, ref)
+	switch {
+	case err != nil:
+		return "", err
+	case made != nil:
+		return made.Digest.String(), nil
+	}
+	return s.outside.Digest(ctx, ref)
+}
+
+// find gives the image of a bake of this run, or nil for one from elsewhere.
+func (s stages) find(ctx context.Context, ref string) (*bake.Artifact, error) {
 	var found *pending
 	for _, p := range s.bakes {
 		if p.Bake.Image != ref && p.Bake.Name != ref {
@@ -33,7 +57,7 @@ func (s stages) Files(ctx context.Context, ref, path string) (io.ReadCloser, err
 		if s.outside == nil {
 			return nil, fmt.Errorf("image %q is not in the template", ref)
 		}
-		return s.outside.Files(ctx, ref, path)
+		return nil, nil
 	}
 	select {
 	case <-found.done:
@@ -44,5 +68,5 @@ func (s stages) Files(ctx context.Context, ref, path string) (io.ReadCloser, err
 	if made == nil {
 		return nil, fmt.Errorf("%s made no image", found.Bake.Name)
 	}
-	return store.Files(ctx, made.Image, path)
+	return made, nil
 }

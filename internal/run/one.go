@@ -83,21 +83,54 @@ func (e *cutShort) Unwrap() []error { return []error{e.cause, e.err} }
 // machine is then closed, or detached; what follows need not wait for that:
 // closed does.
 func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job, res *Result) (_ bake.Artifact, closed func(), _ error) {
-	m, err := builder.Start(ctx, job)
+	m, cache, err := r.start(ctx, builder, job, res)
 	if err != nil {
 		return bake.Artifact{}, func() {}, fmt.Errorf("%s builder: %w", job.Type, err)
 	}
-	made, err := r.provision(ctx, m, job, res)
+	if m == nil {
+		made, err := builder.(bake.Resumer).Image(ctx, job, cache.checkpoints())
+		return named(made, res.Bake.From), func() {}, err
+	}
+	made, err := r.provision(ctx, m, job, res, cache)
 	detach := err != nil && r.failed(ctx, m, job, res)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		r.end(m, detach, res)
 	}()
-	if from := res.Bake.From; from != "" {
-		made.Base.Name = from // builders know the image, not the bake it came from
+	return named(made, res.Bake.From), func() { <-done }, err
+}
+
+// named is an artifact that tells the bake it was made from: builders know the
+// image only.
+func named(a bake.Artifact, from string) bake.Artifact {
+	if from != "" {
+		a.Base.Name = from
 	}
-	return made, func() { <-done }, err
+	return a
+}
+
+// start starts the machine behind the steps that need not run again. There is
+// none where that is all of them.
+func (r *runner) start(ctx context.Context, builder bake.Builder, job bake.Job, res *Result) (bake.Machine, *stepCache, error) {
+	resumer, ok := builder.(bake.Resumer)
+	if !ok {
+		m, err := builder.Start(ctx, job)
+		return m, nil, err
+	}
+	source, err := resumer.Source(ctx, job)
+	if err != nil {
+		return nil, nil, err
+	}
+	cache, err := r.cached(ctx, res.Bake, source)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.skipDone(res, cache) == len(res.Bake.Steps) {
+		return nil, cache, nil
+	}
+	m, err := resumer.Resume(ctx, job, cache.checkpoints())
+	return m, cache, err
 }
 
 // end closes the machine, or leaves it to the user.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,17 +16,20 @@ import (
 // posts runs every sequence of post-processors, each from the builder's own
 // artifact, and returns what is to be kept: the builder's artifact unless every
 // sequence gave it up, what was kept on the way, and what each sequence ends
-// with. One image under several names is one artifact. Files that were given
-// up are removed once everything has succeeded.
+// with. One image under several names is one artifact. A sequence that fails
+// ends there, and the others run all the same. Files that were given up are
+// removed once everything has succeeded.
 func (r *runner) posts(ctx context.Context, to bake.Publisher, b plan.Bake, job bake.Job, made bake.Artifact) ([]bake.Artifact, error) {
 	keepMade := len(b.Posts) == 0
 	var kept, given []bake.Artifact
+	var failed []error
 	for n, sequence := range b.Posts {
 		current := []bake.Artifact{made}
 		for i, p := range sequence {
 			out, keep, err := r.post(ctx, to, b, job, p, made.Facts, current)
 			if err != nil {
-				return nil, fmt.Errorf("%spost-processor %d.%d (%s): %w", place(p.Pos), n+1, i+1, p.Type, err)
+				failed = append(failed, fmt.Errorf("%spost-processor %d.%d (%s): %w", place(p.Pos), n+1, i+1, p.Type, err))
+				break
 			}
 			switch {
 			case i == 0:
@@ -37,7 +41,13 @@ func (r *runner) posts(ctx context.Context, to bake.Publisher, b plan.Bake, job 
 			}
 			current = out
 		}
+		if len(failed) > 0 && ctx.Err() != nil { // interrupted
+			break
+		}
 		kept = append(kept, current...)
+	}
+	if len(failed) > 0 {
+		return nil, errors.Join(failed...)
 	}
 	if keepMade {
 		kept = append([]bake.Artifact{made}, kept...)

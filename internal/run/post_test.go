@@ -129,6 +129,20 @@ func TestPostFails(t *testing.T) {
 }
 
 // A builder that makes nothing still has its post-processors run.
+// Packer runs the other sequences too, and reports every error.
+func TestPostFailsAndTheOthersRun(t *testing.T) {
+	w, b, left := files(t)
+	b.Posts = [][]plan.Post{posts("break", "zip"), posts("keep-sum"), posts("break")}
+	res := w.one(t, b)
+	want := "post-processor 1.1 (post): broken\npost-processor 3.1 (post): broken"
+	if !errors.Is(res.Err, errBroken) || res.Err.Error() != want || res.Artifacts != nil {
+		t.Errorf("got %v, %v", res.Err, res.Artifacts)
+	}
+	if diff := cmp.Diff([]string{"built", "keep-sum"}, left()); diff != "" {
+		t.Errorf("files, -want +got:\n%s", diff)
+	}
+}
+
 func TestPostsAfterABuilderThatMakesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.made = func(bake.Job) bake.Artifact { return bake.Artifact{Builder: "null"} }

@@ -36,6 +36,7 @@ type Options struct {
 	Publisher bake.Publisher
 	Loader    bake.Loader // nil: images are not loaded into an engine
 	Images    bake.ImageReader
+	Cache     Cache         // nil: every step is run
 	Host      bake.Executor // nil: nothing runs on the host
 	Ask       bake.Asker    // nil: nobody answers
 	Files     fs.FS         // the template's folder, fenced
@@ -48,6 +49,9 @@ type Options struct {
 	FailFast  bool
 	Debug     bool
 	Force     bool
+
+	NoCache     bool   // every step is run, and kept
+	NoCacheFrom string // so are those from this one on: a title, or a number from 1
 }
 
 // Result is what became of one bake.
@@ -71,6 +75,7 @@ type StepResult struct {
 	Title    string
 	Seconds  float64
 	Attempts int
+	Cached   bool // an earlier bake had done it
 	Err      error
 }
 

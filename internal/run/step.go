@@ -46,22 +46,25 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // provision takes the machine through the bake's steps and commits: after
 // every step, or once at the end where layers are squashed or dear.
-func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, res *Result) (made bake.Artifact, err error) {
-	b := res.Bake
-	each := b.Layers != "squash" && r.cheap(b.Type)
-	for i, step := range b.Steps {
+func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, res *Result, cache *stepCache) (made bake.Artifact, err error) {
+	b, each := res.Bake, r.each(res.Bake)
+	last := len(b.Steps) - 1
+	for i := len(res.Steps); i <= last; i++ {
 		if err := r.step(ctx, m, job, res, i); err != nil {
 			return made, err
 		}
-		if each && i < len(b.Steps)-1 {
-			if _, err := m.Commit(ctx, bake.LayerInfo{CreatedBy: createdBy(step)}); err != nil {
+		if each && i < last {
+			if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: createdBy(b.Steps[i])}); err != nil {
 				return made, fmt.Errorf("commit: %w", err)
 			}
+			cache.keep(ctx, i, made)
 		}
 	}
-	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: lastCreatedBy(b, each)}); err != nil {
+	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: r.createdBy(b, last)}); err != nil {
 		return made, fmt.Errorf("commit: %w", err)
 	}
+	cache.keep(ctx, last, made)
+	cache.close(ctx)
 	made.Facts = joined(m.Facts(), made.Facts)
 	return made, nil
 }
@@ -77,17 +80,22 @@ func joined(all ...map[string]string) map[string]string {
 
 func (r *runner) cheap(builder string) bool {
 	kind, err := bake.Find(r.Catalog.Builders, "builder", builder, diag.Pos{})
-	return err == nil && kind.Checkpoint == bake.CheckpointCheap
+	return err == nil && kind.Commit == bake.CommitCheap
 }
+
+// each reports whether the bake is committed after every step.
+func (r *runner) each(b plan.Bake) bool { return b.Layers != "squash" && r.cheap(b.Type) }
 
 func createdBy(s plan.Step) string { return "imgbake " + s.Type + ": " + s.Title }
 
-func lastCreatedBy(b plan.Bake, each bool) string {
+// createdBy is the history of what is committed after a step: of it alone, or
+// of all steps where there is one commit for all.
+func (r *runner) createdBy(b plan.Bake, step int) string {
 	switch {
 	case len(b.Steps) == 0:
 		return "imgbake"
-	case each || len(b.Steps) == 1:
-		return createdBy(b.Steps[len(b.Steps)-1])
+	case r.each(b) || len(b.Steps) == 1:
+		return createdBy(b.Steps[step])
 	}
 	titles := make([]string, len(b.Steps))
 	for i, s := range b.Steps {

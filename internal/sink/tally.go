@@ -118,7 +118,8 @@ func (p *progress) apply(e bake.Event) {
 
 func (p *progress) finishStep(e bake.Event) {
 	p.stepFailed = e.Error != ""
-	if e.Data["cached"] == "true" {
+	if e.Data["cached"] == "true" { // it never started
+		p.step, p.steps, p.title = e.Step, max(p.steps, e.Steps), cmp.Or(e.Title, p.title)
 		p.cached++
 	}
 }

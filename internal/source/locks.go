@@ -1,18 +1,18 @@
-package docker
+package source
 
 import (
 	"context"
 	"sync"
 )
 
-// locks are one lock for each key. The zero value is ready.
-type locks struct {
+// Locks are one lock for each key. The zero value is ready.
+type Locks struct {
 	mu   sync.Mutex
 	held map[string]chan struct{}
 }
 
-// lock waits for the key's lock, or for the end of the context.
-func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error) {
+// Lock waits for the key's lock, or for the end of the context.
+func (l *Locks) Lock(ctx context.Context, key string) (unlock func(), err error) {
 	for {
 		l.mu.Lock()
 		other, taken := l.held[key]
@@ -34,7 +34,7 @@ func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error)
 	}
 }
 
-func (l *locks) release(key string, mine chan struct{}) {
+func (l *Locks) release(key string, mine chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.held, key)

@@ -1,29 +1,22 @@
 package store
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/pgzip"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/imgbake/imgbake-action/internal/layer"
-)
-
-// Layers of the same content get the same bytes on every machine: the block
-// size is fixed and blocks do not know how many are compressed at a time.
-const (
-	gzipLevel = 6
-	gzipBlock = 1 << 20
 )
 
 // diffIDs is the cache kind that holds the diff ID of each layer.
@@ -32,14 +25,11 @@ const diffIDs = "diffid"
 // LayerWriter takes a layer's plain tar. Call Commit or Abort at its end;
 // Abort after Commit does nothing.
 type LayerWriter struct {
-	store  *Store
-	ctx    context.Context
-	f      *os.File
-	out    *bufio.Writer
-	gz     *pgzip.Writer
-	plain  hash.Hash
-	packed hash.Hash
-	done   bool
+	store *Store
+	ctx   context.Context
+	f     *os.File
+	pack  *packer
+	done  bool
 }
 
 // NewLayer starts a layer. Cancelling the context makes further writes fail.
@@ -48,26 +38,16 @@ func (s *Store) NewLayer(ctx context.Context) (*LayerWriter, error) {
 	if err != nil {
 		return nil, s.fault("write layer", err)
 	}
-	w := &LayerWriter{store: s, ctx: ctx, f: f, plain: sha256.New(), packed: sha256.New()}
-	w.out = bufio.NewWriterSize(io.MultiWriter(f, w.packed), 256<<10)
-	w.gz, err = pgzip.NewWriterLevel(w.out, gzipLevel)
-	if err == nil {
-		err = w.gz.SetConcurrency(gzipBlock, runtime.GOMAXPROCS(0)+1)
-	}
-	if err != nil {
-		w.Abort()
-		return nil, err
-	}
-	return w, nil
+	return &LayerWriter{store: s, ctx: ctx, f: f, pack: newPacker(s.presses, f)}, nil
 }
 
-// Write compresses and hashes p.
+// Write takes more of the layer; p is copied. An error of the disk may come
+// with a later call.
 func (w *LayerWriter) Write(p []byte) (int, error) {
 	if err := w.ctx.Err(); err != nil {
 		return 0, err
 	}
-	w.plain.Write(p)
-	n, err := w.gz.Write(p)
+	n, err := w.pack.Write(p)
 	if err != nil {
 		return n, w.store.fault("write layer", err)
 	}
@@ -77,17 +57,14 @@ func (w *LayerWriter) Write(p []byte) (int, error) {
 // Commit makes the layer part of the store.
 func (w *LayerWriter) Commit() (v1.Layer, error) {
 	defer w.Abort()
-	err := w.gz.Close()
-	if err == nil {
-		err = w.out.Flush()
-	}
+	err := w.pack.finish()
 	if err == nil {
 		err = w.ctx.Err()
 	}
 	if err != nil {
 		return nil, w.store.fault("write layer", err)
 	}
-	digest, diffID := sumOf(w.packed), sumOf(w.plain)
+	digest, diffID := sumOf(w.pack.packed), sumOf(w.pack.plain)
 	path, err := w.store.blobPath(digest)
 	if err != nil {
 		return nil, err
@@ -113,9 +90,7 @@ func (w *LayerWriter) Abort() {
 		return
 	}
 	w.done = true
-	if w.gz != nil {
-		w.gz.Close() // ends its goroutines
-	}
+	w.pack.stop()
 	w.f.Close()
 	os.Remove(w.f.Name())
 }
@@ -135,10 +110,12 @@ func (s *Store) Layer(digest v1.Hash) (v1.Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layer %s is not in the store at %s: %w", digest, s.dir, fs.ErrNotExist)
 	}
-	return &storedLayer{path: path, digest: digest, size: info.Size(), store: s, media: types.OCILayer}, nil
+	return &storedLayer{path: path, digest: digest, size: info.Size(), store: s}, nil
 }
 
-// PutLayer copies a layer into the store unless it is there.
+// PutLayer copies a layer into the store unless it is there. What it says to be
+// its diff ID is believed of the layer that is returned only: the content has
+// not been unpacked yet.
 func (s *Store) PutLayer(ctx context.Context, l v1.Layer) (v1.Layer, error) {
 	digest, err := l.Digest()
 	if err != nil {
@@ -157,10 +134,46 @@ func (s *Store) PutLayer(ctx context.Context, l v1.Layer) (v1.Layer, error) {
 			return nil, s.fault("write layer "+digest.String(), err)
 		}
 	}
-	if err := s.PutCached(diffIDs, digest.String(), []byte(diffID.String())); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, s.fault("write layer "+digest.String(), err)
+	}
+	return &storedLayer{path: path, digest: digest, diffID: diffID, size: info.Size(), store: s}, nil
+}
+
+// PutLayers copies layers into the store, several at a time. Those of the same
+// digest are fetched once.
+func (s *Store) PutLayers(ctx context.Context, layers []v1.Layer, jobs int) ([]v1.Layer, error) {
+	first := map[v1.Hash]int{}
+	out := make([]v1.Layer, len(layers))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(jobs)
+	for i, l := range layers {
+		digest, err := l.Digest()
+		if err != nil {
+			return nil, errors.Join(err, group.Wait())
+		}
+		if _, seen := first[digest]; seen {
+			continue
+		}
+		first[digest] = i
+		group.Go(func() error {
+			stored, err := s.PutLayer(ctx, l)
+			out[i] = stored
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return s.Layer(digest)
+	for i, l := range layers {
+		digest, err := l.Digest()
+		if err != nil {
+			return nil, err
+		}
+		out[i] = out[first[digest]]
+	}
+	return out, nil
 }
 
 func (s *Store) copyLayer(ctx context.Context, l v1.Layer, digest v1.Hash, path string) error {
@@ -197,7 +210,7 @@ type storedLayer struct {
 	diffID v1.Hash // zero: not asked yet
 	size   int64
 	store  *Store
-	media  types.MediaType
+	media  types.MediaType // "": to be seen from the content
 }
 
 // Digest is the hash of the compressed layer.
@@ -206,8 +219,28 @@ func (l *storedLayer) Digest() (v1.Hash, error) { return l.digest, nil }
 // Size is the size of the compressed layer.
 func (l *storedLayer) Size() (int64, error) { return l.size, nil }
 
-// MediaType is the layer's media type.
-func (l *storedLayer) MediaType() (types.MediaType, error) { return l.media, nil }
+// MediaType is what the image says the layer is, or else what it looks like.
+func (l *storedLayer) MediaType() (types.MediaType, error) {
+	if l.media != "" {
+		return l.media, nil
+	}
+	f, err := os.Open(l.path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	magic := make([]byte, 4)
+	if _, err := io.ReadFull(f, magic); err != nil {
+		return "", fmt.Errorf("layer %s: %w", l.digest, err)
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return types.OCILayer, nil
+	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return types.OCILayerZStd, nil
+	}
+	return types.OCIUncompressedLayer, nil
+}
 
 // DiffID is the hash of the plain layer.
 func (l *storedLayer) DiffID() (v1.Hash, error) {

@@ -29,15 +29,16 @@ var ErrNoSpace = errors.New("disk full")
 
 // Store is an OCI image layout with a cache. It is safe for concurrent use.
 type Store struct {
-	dir   string
-	tmp   *processDir
-	fresh sync.Map // digests of layers this process wrote: hashed as they went by
+	dir     string
+	tmp     *processDir
+	fresh   sync.Map // digests of layers this process wrote: hashed as they went by
+	presses *presses
 }
 
 // Open opens the store in dir, making it if needed, and removes what dead
 // processes left behind.
 func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, presses: newPresses()}
 	for _, d := range []string{"blobs/sha256", "cache", "tmp"} {
 		if err := os.MkdirAll(s.path(d), 0o755); err != nil {
 			return nil, s.fault("open store", err)

@@ -384,11 +384,14 @@ func TestReap(t *testing.T) {
 		_, err = w.Write(text(3 << 20))
 		must(t, err)
 		fmt.Println("ready")
-		select {}
+		_, _ = io.Copy(io.Discard, os.Stdin) // until killed
+		runtime.KeepAlive(s)                 // its lock would go with it
 	}
 	dir := t.TempDir()
 	child := exec.Command(os.Args[0], "-test.run=^TestReap$")
 	child.Env = append(os.Environ(), "STORE_TEST_CHILD="+dir)
+	_, err := child.StdinPipe()
+	must(t, err)
 	out, err := child.StdoutPipe()
 	must(t, err)
 	must(t, child.Start())

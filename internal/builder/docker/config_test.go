@@ -114,10 +114,10 @@ func TestInputs(t *testing.T) {
 
 func TestContainerConfig(t *testing.T) {
 	e := New(Deps{})
-	m := &machine{engine: e, job: bake.Job{RunID: "r", Name: "web.docker"}, config: Config{
+	m := &machine{job: bake.Job{RunID: "r", Name: "web.docker"}, builder: &builder{engine: e, config: Config{
 		Volumes: map[string]string{"/b": "/y", "/a": "/x"}, Tmpfs: []string{"/t:size=1m"}, ShmSize: "64m", Ulimits: []string{"nofile=10:20"},
 		Device: []string{"/dev/fuse:r"}, Network: "none",
-	}}
+	}}}
 	config, host, err := m.containerConfig("sha256:x")
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,11 @@ package docker
 
 import (
 	"context"
+	"slices"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/diag"
+	"github.com/imgbake/imgbake-action/internal/store"
 	"github.com/imgbake/imgbake-action/internal/value"
 )
 
@@ -47,27 +49,60 @@ func (e *Engine) Kind() bake.Kind[bake.Builder] {
 type builder struct {
 	engine *Engine
 	config Config
+	base   *base // once Source has found it
 }
 
 // Start makes the container. The base is in the engine when it returns, and
 // nothing is left behind when it fails.
 func (b *builder) Start(ctx context.Context, job bake.Job) (bake.Machine, error) {
+	if _, err := b.Source(ctx, job); err != nil {
+		return nil, err
+	}
+	return b.Resume(ctx, job, nil)
+}
+
+// Source makes the engine have the base and tells what it is.
+func (b *builder) Source(ctx context.Context, job bake.Job) (string, error) {
 	if job.Notify == nil {
 		job.Notify = func(string) {}
 	}
 	if err := b.engine.connect(ctx); err != nil {
-		return nil, err
+		return "", err
 	}
 	b.engine.reaped.Do(func() { b.engine.tidy(ctx, job.Notify) })
-	base, err := b.base(ctx, job)
+	base, err := b.findBase(ctx, job)
 	if err != nil {
-		return nil, b.engine.explain(err)
+		return "", b.engine.explain(err)
 	}
-	m := &machine{engine: b.engine, config: b.config, job: job, base: base}
+	b.base = base
+	return b.identity()
+}
+
+// Resume makes the container on an image of the base and the checkpoints.
+func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
+	if job.Notify == nil {
+		job.Notify = func(string) {}
+	}
+	m := &machine{builder: b, job: job, done: slices.Clone(done)}
 	if err := m.start(ctx); err != nil {
 		err = b.engine.explain(err)
 		m.Close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// Image puts the image together; the engine is only asked for the base.
+func (b *builder) Image(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Artifact, error) {
+	if b.config.Discard {
+		return bake.Artifact{}, nil
+	}
+	a, err := b.image(ctx, job, done)
+	if err != nil {
+		return bake.Artifact{}, b.engine.explain(err)
+	}
+	if b.config.ExportPath != "" {
+		return store.WriteRootfs(ctx, b.config.ExportPath, a)
+	}
+	return a, nil
 }

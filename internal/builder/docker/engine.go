@@ -18,6 +18,7 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/registry"
+	"github.com/imgbake/imgbake-action/internal/source"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
 
@@ -42,8 +43,9 @@ type Engine struct {
 	endpoint endpoint
 	info     system.Info
 	reaped   sync.Once
-	bases    locks    // of pulls, saves and scans, so that each is done once
-	contents sync.Map // image ID to v1.Image, of this run
+	bases    source.Locks // of pulls, saves and scans, so that each is done once
+	contents sync.Map     // image ID to v1.Image, of this run
+	sources  *source.Sources
 	indexes  sync.Map // image ID to *layer.Index, of this run
 }
 
@@ -52,7 +54,7 @@ func New(deps Deps) *Engine {
 	if deps.Getenv == nil {
 		deps.Getenv = func(string) string { return "" }
 	}
-	return &Engine{deps: deps}
+	return &Engine{deps: deps, sources: &source.Sources{Store: deps.Store, Registry: deps.Registry}}
 }
 
 // Close gives the connections back.
@@ -178,7 +180,7 @@ func bareText(err error) string {
 	for cause := err; errors.As(cause, &request); cause = request.Err {
 		text = strings.Replace(text, request.Error(), request.Err.Error(), 1)
 	}
-	text, _, _ = strings.Cut(text, "\n")
+	text, _, _ = strings.Cut(strings.ReplaceAll(text, "\r", ""), "\n") // ssh ends its lines with both
 	var number syscall.Errno
 	if doing, _, cut := strings.Cut(text, "error during connect: "); cut && errors.As(err, &number) {
 		text = doing + number.Error()

@@ -52,7 +52,7 @@ func (e *Engine) hold(ctx context.Context, a bake.Artifact) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	unlock, err := e.bases.lock(ctx, "load "+config.String())
+	unlock, err := e.bases.Lock(ctx, "load "+config.String())
 	if err != nil {
 		return "", err
 	}
@@ -131,8 +131,9 @@ func (e *Engine) send(ctx context.Context, img v1.Image, without int) (string, e
 	return info.ID, err
 }
 
-// loadThin loads an image of layers that the engine has.
-func (e *Engine) loadThin(ctx context.Context, config *v1.ConfigFile) (string, error) {
+// loadTwin loads an image of layers that the engine has, and some on top of
+// them that it may lack.
+func (e *Engine) loadTwin(ctx context.Context, config *v1.ConfigFile, top []v1.Layer) (string, error) {
 	if e.containerdStore() {
 		return "", errors.New("the engine takes no image without its layers")
 	}
@@ -144,8 +145,9 @@ func (e *Engine) loadThin(ctx context.Context, config *v1.ConfigFile) (string, e
 	if err != nil {
 		return "", err
 	}
-	layers := make([]v1.Layer, len(config.RootFS.DiffIDs))
-	_, err = e.loadArchive(ctx, func(w io.Writer) error { return writeArchive(ctx, w, raw, digest.Hex, layers, len(layers)) })
+	held := len(config.RootFS.DiffIDs) - len(top)
+	layers := append(make([]v1.Layer, held), top...)
+	_, err = e.loadArchive(ctx, func(w io.Writer) error { return writeArchive(ctx, w, raw, digest.Hex, layers, held) })
 	if err != nil {
 		return "", err
 	}

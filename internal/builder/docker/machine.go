@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/guest"
 	"github.com/imgbake/imgbake-action/internal/layer"
+	"github.com/imgbake/imgbake-action/internal/store"
 )
 
 const (
@@ -38,10 +40,8 @@ const (
 
 // machine is a container that is being baked.
 type machine struct {
-	engine *Engine
-	config Config
-	job    bake.Job
-	base   *base
+	*builder
+	job bake.Job
 
 	name   string // known before the container is, to remove one whose making was cut short
 	id     string
@@ -50,15 +50,8 @@ type machine struct {
 	shadow string // an image made only to start from, removed at the end
 	tree   *layer.Tree
 
-	layers  []made
-	removed []string
-	closed  bool
-}
-
-// made is a layer of this bake.
-type made struct {
-	layer v1.Layer
-	info  bake.LayerInfo
+	done   []bake.Checkpoint
+	closed bool
 }
 
 // start makes the container, puts the helper in and runs it as first process.
@@ -126,25 +119,44 @@ func containerName(bakeName string) string {
 	return namePrefix + clean[:min(len(clean), 60)] + "-" + hex.EncodeToString(random[:])
 }
 
-// startImage is what the container is made from: the base, or its twin
-// without volumes. What steps write below a volume of the base belongs to the
-// image, but an engine would put it elsewhere.
+// startImage is what the container is made from: the base with what checkpoints
+// have recorded, or its twin without volumes. What steps write below a volume
+// of the base belongs to the image, but an engine would put it elsewhere.
 func (m *machine) startImage(ctx context.Context) (string, error) {
-	if len(m.base.volumes) == 0 {
+	layers := m.base.diffIDs
+	var recorded []v1.Layer
+	for _, step := range m.done {
+		for _, l := range []v1.Layer{step.Layer, step.Rest} {
+			if l != nil {
+				recorded = append(recorded, l)
+			}
+		}
+	}
+	if len(m.base.volumes) == 0 && len(recorded) == 0 {
 		return m.base.engineID, nil
+	}
+	for _, l := range recorded {
+		diffID, err := l.DiffID()
+		if err != nil {
+			return "", err
+		}
+		layers = append(slices.Clone(layers), diffID)
 	}
 	twin := &v1.ConfigFile{
 		OS: m.base.platform.OS, Architecture: m.base.platform.Architecture, Variant: m.base.platform.Variant,
-		RootFS: v1.RootFS{Type: "layers", DiffIDs: m.base.diffIDs},
+		RootFS: v1.RootFS{Type: "layers", DiffIDs: layers},
 		Config: v1.Config{Env: m.base.env, Labels: m.engine.labels(m.job.RunID, m.name)},
 	}
-	id, err := m.engine.loadThin(ctx, twin)
-	if err != nil {
-		m.job.Notify("what is written below the base's volumes will not be part of the image: " + strings.Join(m.base.volumes, " "))
-		return m.base.engineID, nil
+	id, err := m.engine.loadTwin(ctx, twin, recorded)
+	switch {
+	case err == nil:
+		m.shadow = id
+		return id, nil
+	case len(recorded) > 0:
+		return "", fmt.Errorf("loading the steps done before: %w", err)
 	}
-	m.shadow = id
-	return id, nil
+	m.job.Notify("what is written below the base's volumes will not be part of the image: " + strings.Join(m.base.volumes, " "))
+	return m.base.engineID, nil
 }
 
 func (m *machine) putHelper(ctx context.Context, program string) error {
@@ -182,7 +194,7 @@ func (m *machine) Communicator() bake.Communicator { return communicator{m} }
 func (m *machine) Facts() map[string]string {
 	facts := maps.Clone(m.base.facts)
 	facts["ID"] = m.id
-	facts[bake.FactEpoch] = strconv.FormatInt(m.epoch().Unix(), 10)
+	facts[bake.FactEpoch] = strconv.FormatInt(m.epoch(m.job).Unix(), 10)
 	return facts
 }
 
@@ -248,31 +260,54 @@ func (m *machine) Detach() []string {
 	}
 }
 
-// scan finds or makes the index of the base's tree.
+// scan finds or makes the index of the base's tree, and brings it to where the
+// checkpoints left it.
 func (m *machine) scan(ctx context.Context) error {
 	if m.config.Discard {
 		return nil
 	}
-	unlock, err := m.engine.bases.lock(ctx, "index "+m.base.engineID)
+	index, err := m.baseIndex(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading the base's tree: %w", err)
+	}
+	m.tree = layer.NewTree(index)
+	return store.Resume(ctx, m.tree, m.done)
+}
+
+func (m *machine) baseIndex(ctx context.Context) (*layer.Index, error) {
+	unlock, err := m.engine.bases.Lock(ctx, "index "+m.base.engineID)
+	if err != nil {
+		return nil, err
 	}
 	defer unlock()
 	if index := m.engine.knownIndex(m.base.engineID); index != nil {
-		m.tree = layer.NewTree(index)
-		return nil
+		return index, nil
+	}
+	if len(m.done) > 0 { // the container shows more than the base
+		return m.indexOfLayers(ctx)
 	}
 	var out bytes.Buffer
 	if err := m.helper(ctx, nil, &out, guest.Scan); err != nil {
-		return fmt.Errorf("reading the base's tree: %w", err)
+		return nil, err
 	}
 	index, err := layer.DecodeIndex(bytes.NewReader(out.Bytes()))
 	if err != nil {
-		return fmt.Errorf("index of the base's tree: %w", err)
+		return nil, fmt.Errorf("index: %w", err)
 	}
 	m.engine.keepIndex(m.base.engineID, index, out.Bytes())
-	m.tree = layer.NewTree(index)
-	return nil
+	return index, nil
+}
+
+func (m *machine) indexOfLayers(ctx context.Context) (*layer.Index, error) {
+	base, err := m.base.image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	openers, err := store.Openers(base)
+	if err != nil {
+		return nil, err
+	}
+	return layer.IndexOf(ctx, openers...)
 }
 
 const indexKind = "docker-index"
@@ -302,62 +337,49 @@ func (e *Engine) keepIndex(imageID string, index *layer.Index, encoded []byte) {
 	_ = e.deps.Store.PutCached(indexKind, indexKey(imageID), encoded)
 }
 
-// Commit takes what changed as a layer and returns the image so far.
+// Commit takes what changed as a checkpoint and returns the image so far.
 func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifact, error) {
 	if m.config.Discard {
 		return bake.Artifact{}, nil
 	}
-	img, err := m.base.image(ctx)
-	if err != nil {
+	if _, err := m.base.image(ctx); err != nil { // before much is done in vain
 		return bake.Artifact{}, m.engine.explain(err)
 	}
-	epoch := m.epoch()
-	if err := m.commitLayer(ctx, info, epoch); err != nil {
-		return bake.Artifact{}, m.engine.explain(err)
+	if err := m.checkpoint(ctx, info); err != nil {
+		return bake.Artifact{}, m.engine.explain(fmt.Errorf("taking the difference: %w", err))
 	}
-	return m.artifact(ctx, img, epoch)
-}
-
-// epoch is the time of everything made here: the one asked for, or else the
-// base's.
-func (m *machine) epoch() time.Time {
-	switch {
-	case m.job.Epoch != nil:
-		return m.job.Epoch.UTC()
-	case m.base.created.Unix() < 0: // no time at all is before 1970 too
-		return time.Unix(0, 0).UTC()
-	}
-	return m.base.created.UTC().Truncate(time.Second)
-}
-
-// commitLayer streams the difference out of the container and publishes it
-// into the store.
-func (m *machine) commitLayer(ctx context.Context, info bake.LayerInfo, epoch time.Time) error {
-	w, err := m.engine.deps.Store.NewLayer(ctx)
+	a, err := m.Image(ctx, m.job, slices.Clone(m.done))
 	if err != nil {
+		return bake.Artifact{}, err
+	}
+	if a.Image != nil {
+		m.engine.indexes.Store(a.Facts["ImageSha256"], m.tree.Published())
+	}
+	a.Facts = joined(m.Facts(), a.Facts)
+	return a, nil
+}
+
+// checkpoint streams the difference out of the container and publishes it into
+// the store.
+func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
+	return m.delta(ctx, func(delta io.Reader) error {
+		made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep})
+		made.LayerInfo = info
+		if err == nil {
+			m.done = append(m.done, made)
+		}
 		return err
-	}
-	defer w.Abort()
-	result, err := m.delta(ctx, func(delta io.Reader) (layer.Result, error) {
-		return m.tree.Publish(ctx, delta, layer.Policy{Epoch: epoch, Keep: m.job.Keep}, w)
 	})
-	if err != nil {
-		return fmt.Errorf("taking the difference: %w", err)
-	}
-	m.removed = append(m.removed, result.Removed...)
-	if result.Empty {
-		return nil
-	}
-	l, err := w.Commit()
-	if err != nil {
-		return err
-	}
-	m.layers = append(m.layers, made{l, info})
-	return nil
+}
+
+func joined(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
 }
 
 // delta runs the helper and hands its output to publish; both must succeed.
-func (m *machine) delta(ctx context.Context, publish func(io.Reader) (layer.Result, error)) (layer.Result, error) {
+func (m *machine) delta(ctx context.Context, publish func(io.Reader) error) error {
 	indexOut, indexIn := io.Pipe()
 	go func() { indexIn.CloseWithError(m.tree.Raw().Encode(indexIn)) }()
 	defer indexOut.Close()
@@ -368,15 +390,15 @@ func (m *machine) delta(ctx context.Context, publish func(io.Reader) (layer.Resu
 		in.CloseWithError(err)
 		ended <- err
 	}()
-	result, err := publish(out)
+	err := publish(out)
 	if err == nil {
 		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
 	}
 	out.CloseWithError(err)
 	if helperErr := <-ended; helperErr != nil && (err == nil || !errors.Is(helperErr, err)) {
-		return layer.Result{}, helperErr
+		return helperErr
 	}
-	return result, err
+	return err
 }
 
 // remotePath makes a path of the container absolute and clean. A slash at its

@@ -14,6 +14,7 @@ import (
 	registrytypes "github.com/docker/docker/api/types/registry"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
@@ -43,8 +44,8 @@ type base struct {
 	digest v1.Hash // of its manifest, if known before image is asked
 }
 
-// base makes the engine have the image to start from.
-func (b *builder) base(ctx context.Context, job bake.Job) (*base, error) {
+// findBase makes the engine have the image to start from.
+func (b *builder) findBase(ctx context.Context, job bake.Job) (*base, error) {
 	made, err := b.source(ctx, job)
 	if err != nil {
 		return nil, err
@@ -62,11 +63,15 @@ func (b *builder) source(ctx context.Context, job bake.Job) (*base, error) {
 		}
 		return b.engine.loadBase(ctx, *job.From, platform, wanted)
 	case c.Rootfs != "":
-		artifact, err := b.engine.rootfs(ctx, absolute(job.Dir, c.Rootfs), platform)
+		img, err := b.engine.sources.Rootfs(ctx, absolute(job.Dir, c.Rootfs), platform)
 		if err != nil {
 			return nil, fmt.Errorf("rootfs %s: %w", c.Rootfs, err)
 		}
-		artifact.Base.Name = c.Rootfs
+		digest, err := img.Digest()
+		if err != nil {
+			return nil, err
+		}
+		artifact := bake.Artifact{MediaType: types.OCIManifestSchema1, Image: img, Digest: digest, Platform: &platform, Base: bake.Base{Name: c.Rootfs}}
 		return b.engine.loadBase(ctx, artifact, platform, wanted)
 	case c.Build != nil:
 		id, err := b.dockerfile(ctx, job, platform, wanted)
@@ -105,7 +110,7 @@ func (b *builder) imageBase(ctx context.Context, job bake.Job, platform v1.Platf
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", b.config.Image, err)
 	}
-	unlock, err := b.engine.bases.lock(ctx, "pull "+ref.Name())
+	unlock, err := b.engine.bases.Lock(ctx, "pull "+ref.Name())
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ type Config struct {
 // Kind describes the builder.
 func Kind() bake.Kind[bake.Builder] {
 	return bake.Define(bake.Spec[Config, bake.Builder]{
-		Name: "file", Checkpoint: bake.CheckpointEnd,
+		Name: "file", Commit: bake.CommitAtEnd,
 		Doc:     "Makes a file, in place of one that is there. It serves to try post-processors.",
 		Example: "builders: {file: {content: hello, target: out/hello.txt}}",
 		Check: func(c Config, w value.Where) (problems diag.List) {

@@ -16,7 +16,7 @@ type Config struct {
 // Kind describes the builder.
 func Kind() bake.Kind[bake.Builder] {
 	return bake.Define(bake.Spec[Config, bake.Builder]{
-		Name: "null", Checkpoint: bake.CheckpointEnd,
+		Name: "null", Commit: bake.CommitAtEnd,
 		Doc:     "Makes no machine and no artifact. Provisioners that work on the host, such as shell-local, run.",
 		Example: `builders: ["null"] # quoted, since null alone is nothing in YAML`,
 		New:     func(Config) (bake.Builder, error) { return builder{}, nil },

@@ -22,6 +22,7 @@ func Kind() bake.Kind[bake.Provisioner] {
 	return bake.Define(bake.Spec[Config, bake.Provisioner]{
 		Name: "breakpoint", Doc: doc,
 		Example: "- breakpoint: { note: look at /etc/nginx before it is cleaned up }",
+		Outside: func(Config) bool { return true },
 		Title: func(c Config) string {
 			if c.Note == "" {
 				return "breakpoint"

@@ -54,11 +54,12 @@ var Guarded = []string{
 func Kind() bake.Kind[bake.Provisioner] {
 	return bake.Define(bake.Spec[Config, bake.Provisioner]{
 		Name: "file", Doc: doc, Example: example,
-		Zero:   Config{Direction: "upload"},
-		Check:  check,
-		Inputs: inputs,
-		Title:  title,
-		New:    func(c Config) (bake.Provisioner, error) { return provisioner{c}, nil },
+		Zero:    Config{Direction: "upload"},
+		Check:   check,
+		Inputs:  inputs,
+		Title:   title,
+		Outside: Config.download,
+		New:     func(c Config) (bake.Provisioner, error) { return provisioner{c}, nil },
 	})
 }
 

@@ -81,6 +81,8 @@ func TestSuite(t *testing.T) {
 // images gives one directory whatever is asked, and a link to it as /link.
 type images struct{}
 
+func (images) Digest(context.Context, string) (string, error) { return "", nil }
+
 func (images) Files(_ context.Context, ref, p string) (io.ReadCloser, error) {
 	when := time.Unix(1_600_000_000, 0)
 	files := []baketest.File{

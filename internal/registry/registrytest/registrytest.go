@@ -90,7 +90,7 @@ func (s *Server) Heal() {
 	s.faults = nil
 }
 
-// Requests lists what came in so far, pings left out, and forgets it.
+// Requests lists what came in so far and forgets it.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,11 +107,7 @@ func (s *Server) handler(next http.Handler) http.Handler {
 		r = r.WithContext(r.Context()) // a copy: net/http looks at the body of its own
 		body := &countingBody{ReadCloser: r.Body}
 		r.Body = body
-		defer func() { // also when a fault breaks the connection off
-			if r.URL.Path != "/v2/" {
-				s.record(r, body.n)
-			}
-		}()
+		defer func() { s.record(r, body.n) }() // also when a fault breaks the connection off
 		if fault := s.find(r); fault != nil {
 			fault(w, r, inner)
 			return

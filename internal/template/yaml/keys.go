@@ -49,7 +49,7 @@ type imageKeys struct {
 // stepKeys and postKeys are the common keys of components: they stand inside
 // a component's settings or beside its type. Package plan reads them.
 var (
-	stepKeys = []string{"name", "only", "except", "override", "pause_before", "timeout", "max_retries", "env"}
+	stepKeys = []string{"name", "only", "except", "override", "pause_before", "timeout", "max_retries", "cache", "cache_key", "env"}
 	postKeys = []string{"name", "only", "except", "keep_input_artifact"}
 )
 

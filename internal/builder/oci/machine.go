@@ -1,0 +1,237 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/layer"
+	"github.com/imgbake/imgbake-action/internal/sandbox"
+	"github.com/imgbake/imgbake-action/internal/store"
+)
+
+// machine is a sandbox that is being baked in.
+type machine struct {
+	*builder
+	job  bake.Job
+	box  *sandbox.Machine
+	tree *layer.Tree
+	done []bake.Checkpoint
+}
+
+func (m *machine) start(ctx context.Context) error {
+	roots, err := m.open()
+	if err != nil {
+		return err
+	}
+	base, err := m.baseLayers(ctx, roots)
+	if err != nil {
+		return err
+	}
+	options, err := m.config.options(m.job, m.settings)
+	if err != nil {
+		return err
+	}
+	index, err := m.baseIndex(ctx, base)
+	if err != nil {
+		return fmt.Errorf("reading the base's tree: %w", err)
+	}
+	m.tree = layer.NewTree(index)
+	if err := store.Resume(ctx, m.tree, m.done); err != nil {
+		return err
+	}
+	chain := base
+	for _, step := range m.done {
+		for _, l := range []v1.Layer{step.Layer, step.Rest} {
+			if l == nil {
+				continue
+			}
+			diffID, err := l.DiffID()
+			if err != nil {
+				return err
+			}
+			chain = append(chain, sandbox.Layer{DiffID: diffID.String(), Open: l.Compressed})
+		}
+	}
+	if m.box, err = roots.Start(ctx, chain, options); err != nil {
+		return err
+	}
+	if len(m.done) > 0 {
+		err = m.box.Settle(ctx, m.tree.Raw())
+	}
+	if err != nil {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// baseLayers are the base's, in the store unless they are unpacked already.
+func (m *machine) baseLayers(ctx context.Context, roots *sandbox.Roots) ([]sandbox.Layer, error) {
+	layers, err := m.base.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("base: %w", err)
+	}
+	if len(layers) != len(m.settings.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("base %s has %d layers and %d diff ids", m.name, len(layers), len(m.settings.RootFS.DiffIDs))
+	}
+	chain := make([]sandbox.Layer, len(layers))
+	for i, l := range layers {
+		chain[i] = sandbox.Layer{DiffID: m.settings.RootFS.DiffIDs[i].String(), Open: l.Compressed}
+	}
+	if roots.Has(chain) {
+		return chain, nil
+	}
+	if err := m.sources.Fetch(ctx, m.base); err != nil {
+		return nil, fmt.Errorf("fetching %s: %w", m.name, err)
+	}
+	for i, l := range layers {
+		digest, err := l.Digest()
+		if err != nil {
+			return nil, err
+		}
+		stored, err := m.deps.Store.Layer(digest)
+		if err != nil {
+			return nil, err
+		}
+		chain[i].Open = stored.Compressed
+	}
+	return chain, nil
+}
+
+const indexKind = "oci-index"
+
+// baseIndex finds or makes the index of the base's tree.
+func (m *machine) baseIndex(ctx context.Context, chain []sandbox.Layer) (*layer.Index, error) {
+	ids := make([]string, len(chain))
+	openers := make([]layer.Opener, len(chain))
+	for i, l := range chain {
+		ids[i], openers[i] = l.DiffID, l.Open
+	}
+	key := strings.Join(ids, " ")
+	unlock, err := m.locks.Lock(ctx, "index "+key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if index, ok := m.indexes.Load(key); ok {
+		return index.(*layer.Index), nil
+	}
+	if data, ok := m.deps.Store.Cached(indexKind, key); ok {
+		if index, err := layer.DecodeIndex(bytes.NewReader(data)); err == nil {
+			m.indexes.Store(key, index)
+			return index, nil
+		}
+	}
+	index, err := layer.IndexOf(ctx, openers...)
+	if err != nil {
+		return nil, err
+	}
+	m.indexes.Store(key, index)
+	var out bytes.Buffer
+	if err := index.Encode(&out); err == nil {
+		_ = m.deps.Store.PutCached(indexKind, key, out.Bytes()) // a cache that cannot be written costs time only
+	}
+	return index, nil
+}
+
+// Communicator reaches into the sandbox.
+func (m *machine) Communicator() bake.Communicator { return communicator{m.box, m.config.ExecUser} }
+
+// communicator runs commands as the user that the builder's config names.
+type communicator struct {
+	*sandbox.Machine
+	user string
+}
+
+// Exec implements bake.Executor.
+func (c communicator) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
+	if cmd.User == "" {
+		cmd.User = c.user
+	}
+	return c.Machine.Exec(ctx, cmd)
+}
+
+// Facts are Packer's build values.
+func (m *machine) Facts() map[string]string { return m.facts(m.job) }
+
+// Commit takes what changed as a checkpoint and returns the image so far.
+func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifact, error) {
+	if m.config.Discard {
+		return bake.Artifact{}, nil
+	}
+	if err := m.checkpoint(ctx, info); err != nil {
+		return bake.Artifact{}, fmt.Errorf("taking the difference: %w", err)
+	}
+	a, err := m.Image(ctx, m.job, slices.Clone(m.done))
+	if err != nil {
+		return bake.Artifact{}, err
+	}
+	facts := m.Facts()
+	maps.Copy(facts, a.Facts)
+	a.Facts = facts
+	return a, nil
+}
+
+// checkpoint streams the difference into the store, and gives the tree the
+// times that a resumed one would have.
+func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := m.box.Delta(ctx, m.tree.Raw(), in)
+		in.CloseWithError(err)
+		ended <- err
+	}()
+	made, err := m.deps.Store.Checkpoint(ctx, m.tree, out, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep})
+	if err == nil {
+		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
+	}
+	out.CloseWithError(err)
+	if deltaErr := <-ended; deltaErr != nil && (err == nil || !errors.Is(deltaErr, err)) {
+		return deltaErr
+	}
+	if err != nil {
+		return err
+	}
+	made.LayerInfo = info
+	m.done = append(m.done, made)
+	return m.box.Settle(ctx, m.tree.Raw())
+}
+
+// Close ends the sandbox and removes it.
+func (m *machine) Close() error {
+	if m.box == nil {
+		return nil
+	}
+	box := m.box
+	m.box = nil
+	return box.Close()
+}
+
+// Detach cannot leave a sandbox: it ends with this process.
+func (m *machine) Detach() []string {
+	err := m.Close()
+	lines := []string{"a machine without a daemon ends with imgbake: use --engine docker to keep one, or a breakpoint to look around"}
+	if err != nil {
+		lines = append(lines, err.Error())
+	}
+	return lines
+}
+
+// noticeable is what a step may notice of the builder's settings: nothing where
+// they are the defaults, so that engines agree.
+func (c Config) noticeable() string {
+	text := fmt.Sprintf("%q %q %q %q %q %q %v %q", c.Network, c.AddHosts, c.ShmSize, c.Tmpfs, c.CapAdd, c.CapDrop, c.NoNewPrivs, c.ExecUser)
+	if text == fmt.Sprintf("%q %q %q %q %q %q %v %q", "host", []string(nil), "", []string(nil), []string(nil), []string(nil), false, "") {
+		return ""
+	}
+	return " " + text
+}

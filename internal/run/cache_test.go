@@ -1,0 +1,205 @@
+package run_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/plan"
+	"github.com/imgbake/imgbake-action/internal/run"
+)
+
+// memory is a cache of one test.
+type memory struct {
+	mu   sync.Mutex
+	kept map[string]bake.Checkpoint
+}
+
+func (m *memory) Open(context.Context, plan.Bake) run.BakeCache { return m }
+func (m *memory) Close(context.Context)                         {}
+
+func (m *memory) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.kept[key.ID]
+	return c, ok
+}
+
+func (m *memory) Keep(_ context.Context, key run.Key, made bake.Checkpoint) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept[key.ID] = made
+}
+
+// cached makes every step of a bake one that may be cached.
+func cached(b plan.Bake) plan.Bake {
+	b.Type = "resumer"
+	for i := range b.Steps {
+		b.Steps[i].Cache = true
+	}
+	return b
+}
+
+// resumer is the fake builder with a source, and images of checkpoints.
+type resumer struct {
+	bake.Builder
+	source string
+}
+
+func (r resumer) Source(context.Context, bake.Job) (string, error) { return r.source, nil }
+
+func (r resumer) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
+	m, err := r.Start(ctx, job)
+	return &resumed{m, done}, err
+}
+
+func (r resumer) Image(_ context.Context, job bake.Job, done []bake.Checkpoint) (bake.Artifact, error) {
+	var layers []v1.Layer
+	for _, c := range done {
+		layers = append(layers, c.Layer)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		return bake.Artifact{}, err
+	}
+	digest, err := img.Digest()
+	return bake.Artifact{Builder: job.Type, Image: img, Digest: digest, Steps: done}, err
+}
+
+type resumed struct {
+	bake.Machine
+	done []bake.Checkpoint
+}
+
+// Commit makes a checkpoint of the fake's newest layer.
+func (m *resumed) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifact, error) {
+	a, err := m.Machine.Commit(ctx, info)
+	if err != nil {
+		return a, err
+	}
+	layers, err := a.Image.Layers()
+	if err != nil {
+		return a, err
+	}
+	m.done = append(m.done[:len(m.done):len(m.done)], bake.Checkpoint{LayerInfo: info, Layer: layers[len(layers)-1]})
+	return resumer{}.Image(ctx, bake.Job{}, m.done)
+}
+
+func cacheWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.Cache = &memory{kept: map[string]bake.Checkpoint{}}
+	w.Catalog.Builders = append(w.Catalog.Builders, bake.Define(bake.Spec[body, bake.Builder]{
+		Name: "resumer", New: func(body) (bake.Builder, error) { return resumer{w.builder, "sha256:base"}, nil },
+	}))
+	return w
+}
+
+// ran tells which steps were run, and which were taken from the cache.
+func ran(res run.Result) string {
+	var out []string
+	for _, s := range res.Steps {
+		word := s.Title
+		if s.Cached {
+			word = "(" + word + ")"
+		}
+		out = append(out, word)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestCache(t *testing.T) {
+	tests := map[string]struct {
+		change func(*plan.Bake)
+		option func(*run.Options)
+		want   string
+	}{
+		"nothing changed":       {want: "(a) (b) (c)"},
+		"the last step changed": {change: func(b *plan.Bake) { b.Steps[2].Common.CacheKey = "x" }, want: "(a) (b) c"},
+		"the first step's file": {change: func(b *plan.Bake) { b.Steps[0].Inputs = []plan.Input{{Path: "f", Digest: "sha256:1"}} }, want: "a b c"},
+		"a step is never taken": {change: func(b *plan.Bake) { b.Steps[1].Cache = false }, want: "(a) b c"},
+		"a step is added":       {change: func(b *plan.Bake) { b.Steps = append(b.Steps, b.Steps[0]) }, want: "(a) (b) (c) a"},
+		"a step is removed":     {change: func(b *plan.Bake) { b.Steps = b.Steps[:2] }, want: "(a) (b)"},
+		"other noise is kept":   {change: func(b *plan.Bake) { b.Keep = []string{"tmp/x"} }, want: "a b c"},
+		"one layer":             {change: func(b *plan.Bake) { b.Layers = "squash" }, want: "a b c"},
+		"no cache":              {option: func(o *run.Options) { o.NoCache = true }, want: "a b c"},
+		"no cache from a title": {option: func(o *run.Options) { o.NoCacheFrom = "b" }, want: "(a) b c"},
+		"no cache from a place": {option: func(o *run.Options) { o.NoCacheFrom = "3" }, want: "(a) (b) c"},
+		"the time is given":     {change: func(b *plan.Bake) { now := newWorld(t).Now(); b.Epoch = &now }, want: "a b c"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := cacheWorld(t)
+			first := w.one(t, cached(baked("web.x", "a", "b", "c")))
+			if got := ran(first); got != "a b c" || first.Err != nil {
+				t.Fatalf("the first run: %s, %v", got, first.Err)
+			}
+			b := cached(baked("web.x", "a", "b", "c"))
+			if test.change != nil {
+				test.change(&b)
+			}
+			if test.option != nil {
+				test.option(&w.Options)
+			}
+			second := w.one(t, b)
+			if diff := cmp.Diff(test.want, ran(second)); diff != "" || second.Err != nil {
+				t.Errorf("%v\n%s", second.Err, diff)
+			}
+		})
+	}
+}
+
+// A hit at every possible step gives the image of a full run, and all hits need
+// no machine.
+func TestCacheGivesTheSameImage(t *testing.T) {
+	w := cacheWorld(t)
+	full := w.one(t, cached(baked("web.x", "a", "b", "c")))
+	machines := len(w.builder.Machines())
+	for _, from := range []string{"1", "2", "3", ""} {
+		w.NoCacheFrom = from
+		again := w.one(t, cached(baked("web.x", "a", "b", "c")))
+		if again.Err != nil || again.Artifacts[0].Digest != full.Artifacts[0].Digest {
+			t.Errorf("from step %q: got %v, %v", from, again.Artifacts, again.Err)
+		}
+	}
+	if got := len(w.builder.Machines()) - machines; got != 3 {
+		t.Errorf("%d machines were started, want 3", got)
+	}
+}
+
+// Squashed bakes are taken as a whole or not at all.
+func TestCacheOfOneLayer(t *testing.T) {
+	w := cacheWorld(t)
+	squashed := func(steps ...string) plan.Bake {
+		b := cached(baked("web.x", steps...))
+		b.Layers = "squash"
+		return b
+	}
+	for _, test := range []struct {
+		steps []string
+		want  string
+	}{{[]string{"a", "b"}, "a b"}, {[]string{"a", "b"}, "(a) (b)"}, {[]string{"a", "b", "c"}, "a b c"}, {[]string{"a"}, "a"}} {
+		if got := ran(w.one(t, squashed(test.steps...))); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+}
+
+// A step that fails leaves what those before it did.
+func TestCacheAfterAFailure(t *testing.T) {
+	w := cacheWorld(t)
+	w.steps["b"] = func(context.Context, bake.Env) error { return &bake.ExitError{Command: "b", Status: 1} }
+	if res := w.one(t, cached(baked("web.x", "a", "b"))); res.Err == nil {
+		t.Fatal("the first run: no error")
+	}
+	delete(w.steps, "b")
+	if got := ran(w.one(t, cached(baked("web.x", "a", "b")))); got != "(a) b" {
+		t.Errorf("got %s", got)
+	}
+}

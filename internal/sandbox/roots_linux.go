@@ -1,0 +1,344 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Roots is a folder of unpacked layers and of machines. Several processes may
+// use it at the same time.
+//
+//	layers/ID/        what a layer changes on top of those below it; complete once it is there
+//	layers/ID.lock    held shared while a machine uses the layer, exclusively while it is made or removed
+//	work/             layers that are being unpacked, and machines; each with a lock beside it
+type Roots struct {
+	dir    string
+	userNS bool
+	squash bool
+}
+
+// Open opens the folder and removes what dead processes left in it.
+func Open(dir string, squash bool) (*Roots, error) {
+	r := &Roots{userNS: os.Geteuid() != 0}
+	r.squash = squash && r.userNS
+	name := strconv.Itoa(os.Geteuid())
+	if r.squash {
+		name += "-squashed" // owners differ
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if abs, err = realPath(abs); err != nil {
+		return nil, err
+	}
+	r.dir = filepath.Join(abs, name)
+	for _, d := range []string{"layers", "work"} {
+		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o711); err != nil {
+			return nil, fmt.Errorf("folder for unpacked layers: %w", err)
+		}
+	}
+	r.reap()
+	return r, nil
+}
+
+func realPath(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return "", fmt.Errorf("folder for unpacked layers: %w", err)
+	}
+	return filepath.EvalSymlinks(dir)
+}
+
+// chainIDs names what each layer is on top of those below it (image-spec
+// config.md, ChainID), short enough for many in one mount option.
+func chainIDs(chain []Layer) []string {
+	ids := make([]string, len(chain))
+	before := ""
+	for i, l := range chain {
+		sum := sha256.Sum256([]byte(before + " " + l.DiffID))
+		before = hex.EncodeToString(sum[:])
+		ids[i] = before[:20]
+	}
+	return ids
+}
+
+// Has reports whether every layer of the chain is unpacked.
+func (r *Roots) Has(chain []Layer) bool {
+	for _, id := range chainIDs(chain) {
+		if _, err := os.Stat(r.layer(id)); err != nil {
+			return false
+		}
+	}
+	return len(chain) > 0
+}
+
+func (r *Roots) layer(id string) string { return filepath.Join(r.dir, "layers", id) }
+
+// held is a chain of unpacked layers that nobody removes.
+type held struct {
+	folders []string // lowest first
+	locks   []*os.File
+}
+
+func (h *held) release() {
+	for _, f := range h.locks {
+		f.Close()
+	}
+	h.locks = nil
+}
+
+// hold unpacks the layers of a chain that are not there yet.
+func (r *Roots) hold(ctx context.Context, chain []Layer) (_ *held, err error) {
+	h := &held{}
+	defer func() {
+		if err != nil {
+			h.release()
+		}
+	}()
+	for i, id := range chainIDs(chain) {
+		lock, err := r.layerReady(ctx, id, chain[i], h.folders)
+		if err != nil {
+			return nil, err
+		}
+		h.locks = append(h.locks, lock)
+		h.folders = append(h.folders, r.layer(id))
+	}
+	return h, nil
+}
+
+// layerReady returns a layer's lock, held shared. The layer is there then.
+func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []string) (*os.File, error) {
+	lock, err := os.OpenFile(r.layer(id)+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = flock(ctx, lock, unix.LOCK_SH); err != nil {
+			break
+		}
+		if _, err = os.Stat(r.layer(id)); err == nil {
+			touch(r.layer(id) + ".lock")
+			return lock, nil
+		}
+		_ = unix.Flock(int(lock.Fd()), unix.LOCK_UN) // two that hold it shared would wait for each other
+		if err = flock(ctx, lock, unix.LOCK_EX); err != nil {
+			break
+		}
+		if _, statErr := os.Stat(r.layer(id)); statErr != nil {
+			if err = r.unpack(ctx, id, l, below); err != nil {
+				err = fmt.Errorf("unpacking layer %s: %w", l.DiffID, err)
+				break
+			}
+		}
+	}
+	lock.Close()
+	return nil, err
+}
+
+// unpack makes a layer's folder, whole or not at all.
+func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) error {
+	work, err := r.newWork()
+	if err != nil {
+		return err
+	}
+	defer r.remove(work)
+	stream, err := l.Open()
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	s := setup{Options: Options{Isolation: Namespaces}, Root: work.path, Lowers: below, UserNS: r.userNS, Squashed: r.squash, Unpack: true}
+	if len(below) == 0 {
+		s.Root, s.Plain = filepath.Join(work.path, upperDir), true
+	}
+	if err := feed(ctx, s, stream); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(work.path, upperDir), r.layer(id))
+}
+
+// feed runs a first process that reads a layer.
+func feed(ctx context.Context, s setup, stream io.Reader) error {
+	in, out, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(out, stream)
+		out.Close()
+		copied <- err
+	}()
+	p, err := spawn(ctx, s, in)
+	if p != nil {
+		p.end()
+	}
+	in.Close() // whoever still writes ends now
+	if copyErr := <-copied; copyErr != nil && !errors.Is(copyErr, unix.EPIPE) {
+		return copyErr // the cause: what was read is short
+	}
+	return err
+}
+
+// work is a folder that a living process holds.
+type work struct {
+	path string
+	lock *os.File
+}
+
+func (r *Roots) newWork() (*work, error) {
+	path := filepath.Join(r.dir, "work", strings.ToLower(rand.Text()[:16]))
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	w := &work{path, lock}
+	for _, d := range []string{"", upperDir, workDir, mergedDir} {
+		if err := os.Mkdir(filepath.Join(path, d), 0o755); err != nil {
+			r.remove(w)
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// remove removes a work folder; its lock goes last.
+func (r *Roots) remove(w *work) error {
+	err := r.removeAll(w.path)
+	if err == nil {
+		err = os.Remove(w.path + ".lock")
+	}
+	w.lock.Close()
+	return err
+}
+
+// removeAll removes a folder that may belong to users of a user namespace.
+func (r *Roots) removeAll(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil || !r.userNS {
+		return err
+	}
+	p, err := spawn(context.Background(), setup{Options: Options{Isolation: Namespaces}, UserNS: true, Squashed: r.squash, Remove: path}, nil)
+	if p != nil {
+		p.end()
+	}
+	return err
+}
+
+// reap removes the work folders whose processes are gone.
+func (r *Roots) reap() {
+	locks, _ := filepath.Glob(filepath.Join(r.dir, "work", "*.lock"))
+	for _, name := range locks {
+		lock, err := os.OpenFile(name, os.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			lock.Close()
+			continue
+		}
+		path := strings.TrimSuffix(name, ".lock")
+		endAll(path)
+		_ = r.remove(&work{path, lock}) // the next one tries again
+	}
+}
+
+// endAll ends processes that a machine without a pid namespace left.
+func endAll(root string) {
+	for range 100 {
+		pids := inside(root)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Prune removes layers that were not used for longer than age, unless they are
+// in use. It tells how many.
+func (r *Roots) Prune(age time.Duration, now time.Time) (int, error) {
+	locks, err := filepath.Glob(filepath.Join(r.dir, "layers", "*.lock"))
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	var problems []error
+	for _, name := range locks {
+		info, err := os.Stat(name)
+		if err != nil || now.Sub(info.ModTime()) < age {
+			continue
+		}
+		ok, err := r.prune(name)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		if ok {
+			removed++
+		}
+	}
+	return removed, errors.Join(problems...)
+}
+
+// prune removes a layer that nobody uses. Its lock stays: another process may
+// have it open.
+func (r *Roots) prune(lockName string) (bool, error) {
+	lock, err := os.OpenFile(lockName, os.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false, nil
+	}
+	layer := strings.TrimSuffix(lockName, ".lock")
+	if _, err := os.Lstat(layer); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	gone, err := r.newWork()
+	if err != nil {
+		return false, err
+	}
+	defer r.remove(gone)
+	return true, os.Rename(layer, filepath.Join(gone.path, "layer"))
+}
+
+// flock waits for a lock, or for the end of the context.
+func flock(ctx context.Context, f *os.File, how int) error {
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func touch(path string) {
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
+}

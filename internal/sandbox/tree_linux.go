@@ -1,0 +1,303 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/imgbake/imgbake-action/internal/guest"
+	"github.com/imgbake/imgbake-action/internal/layer"
+)
+
+// Folders of a machine's root.
+const (
+	upperDir  = "upper"
+	workDir   = "work"
+	mergedDir = "merged"
+)
+
+// private is where a machine keeps what is ours: a tmpfs, no part of the tree.
+const private = "/" + layer.HelperDir
+
+// oldRoot is this machine's tree while the new one is set up.
+const oldRoot = private + "/old"
+
+// mountTree mounts the overlay and what commands expect in it, and makes it the
+// root. What is mounted after that cannot leave it: a symbolic link in the way
+// is followed inside.
+func (s *setup) mountTree() error {
+	if s.Plain {
+		return nil
+	}
+	if err := s.overlay(); err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	if s.Unpack {
+		return nil
+	}
+	merged := filepath.Join(s.Root, mergedDir)
+	if err := ownFolder(merged); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", merged+private, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("tmpfs at %s: %w", private, err)
+	}
+	if err := os.Mkdir(merged+oldRoot, 0o700); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(merged, merged+oldRoot); err != nil {
+		return fmt.Errorf("pivot root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := s.furnish(); err != nil {
+		return err
+	}
+	if err := unix.Unmount(oldRoot, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	return os.Remove(oldRoot)
+}
+
+// ownFolder makes the folder for what is ours, in a tree that may be hostile.
+func ownFolder(merged string) error {
+	root, err := os.OpenRoot(merged)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	info, err := root.Lstat(layer.HelperDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return root.Mkdir(layer.HelperDir, 0o755)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("the image has a file at %s, which is where imgbake keeps its own", private)
+	}
+	return nil
+}
+
+// overlay mounts the layers. Their paths are relative, so that many fit into
+// the page that mount(2) takes.
+func (s *setup) overlay() error {
+	lowers := make([]string, len(s.Lowers))
+	base := filepath.Dir(s.Lowers[0])
+	for i, dir := range s.Lowers { // overlayfs wants the highest first
+		rel, err := filepath.Rel(base, dir)
+		if err != nil {
+			return err
+		}
+		lowers[len(lowers)-1-i] = rel
+	}
+	if err := os.Chdir(base); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,metacopy=off,redirect_dir=off",
+		strings.Join(lowers, ":"), filepath.Join(s.Root, upperDir), filepath.Join(s.Root, workDir))
+	if s.UserNS {
+		options += ",userxattr"
+	}
+	if err := unix.Mount("overlay", filepath.Join(s.Root, mergedDir), "overlay", 0, options); err != nil {
+		return err
+	}
+	var err error
+	s.upper, err = os.Open(filepath.Join(s.Root, upperDir)) // the way to it when the root is another
+	return err
+}
+
+// furnish mounts what commands expect besides the tree. The old root is still
+// there.
+func (s *setup) furnish() error {
+	for _, dir := range []string{"/proc", "/sys", "/dev", "/etc"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mounting /proc: %w", err)
+	}
+	s.hideProc()
+	if err := s.sys(); err != nil {
+		return fmt.Errorf("mounting /sys: %w", err)
+	}
+	if err := s.devices(); err != nil {
+		return fmt.Errorf("mounting /dev: %w", err)
+	}
+	if err := os.Mkdir(guest.RunDir, 0o777); err != nil {
+		return err
+	}
+	if err := os.Chmod(guest.RunDir, 0o777|fs.ModeSticky); err != nil {
+		return err
+	}
+	if err := bindFile(oldRoot+s.Helper, guest.Path, true); err != nil {
+		return fmt.Errorf("helper: %w", err)
+	}
+	if err := s.etcFiles(); err != nil {
+		return err
+	}
+	if s.Shared != "" {
+		if err := s.share(); err != nil {
+			return fmt.Errorf("shared folder: %w", err)
+		}
+	}
+	for _, t := range s.Tmpfs {
+		target, options, _ := strings.Cut(t, ":")
+		if err := tmpfs(target, options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hideProc makes the parts of /proc that concern the whole machine unreadable
+// or unwritable, as engines do. What is not there need not be hidden.
+func (s *setup) hideProc() {
+	for _, file := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats"} {
+		_ = unix.Mount(oldRoot+"/dev/null", file, "", unix.MS_BIND, "")
+	}
+	for _, file := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"} {
+		if unix.Mount(file, file, "", unix.MS_BIND|unix.MS_REC, "") == nil {
+			_ = unix.Mount("", file, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		}
+	}
+}
+
+// sys is read-only; in a user namespace without a network of its own it cannot
+// be mounted anew, so this machine's is shown.
+func (s *setup) sys() error {
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	if err := unix.Mount("sysfs", "/sys", "sysfs", flags, ""); err == nil {
+		return nil
+	}
+	if err := unix.Mount(oldRoot+"/sys", "/sys", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", "/sys", "", unix.MS_BIND|unix.MS_REMOUNT|flags, "")
+}
+
+// nodes are the devices that every command may expect.
+var nodes = []struct {
+	name         string
+	major, minor uint32
+}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
+
+var devLinks = map[string]string{
+	"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+}
+
+func (s *setup) devices() error {
+	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := s.node("/dev/"+n.name, unix.Mkdev(n.major, n.minor)); err != nil {
+			return err
+		}
+	}
+	for name, target := range devLinks {
+		if err := os.Symlink(target, "/dev/"+name); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"/dev/pts", "/dev/shm", "/dev/mqueue"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	terminals := "newinstance,ptmxmode=0666,mode=0620"
+	if !s.UserNS {
+		terminals += ",gid=5"
+	}
+	if err := unix.Mount("devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, terminals); err != nil {
+		return fmt.Errorf("devpts: %w", err)
+	}
+	_ = unix.Mount("mqueue", "/dev/mqueue", "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	size := strconv.FormatInt(max(s.ShmSize, 0), 10)
+	if s.ShmSize == 0 {
+		size = strconv.Itoa(defaultShm)
+	}
+	return unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size="+size)
+}
+
+// node makes a device, or shows this machine's where none can be made.
+func (s *setup) node(file string, dev uint64) error {
+	if !s.UserNS {
+		if err := unix.Mknod(file, unix.S_IFCHR|0o666, int(dev)); err != nil {
+			return &fs.PathError{Op: "mknod", Path: file, Err: err}
+		}
+		return os.Chmod(file, 0o666) // whatever the umask
+	}
+	return bindFile(oldRoot+file, file, false)
+}
+
+// bindFile shows a file at another place, which is made if it is not there.
+func bindFile(source, target string, readOnly bool) error {
+	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
+		f, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		f.Close()
+	}
+	return bind(source, target, readOnly)
+}
+
+func bind(source, target string, readOnly bool) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		return &fs.PathError{Op: "mount", Path: target, Err: err}
+	}
+	if !readOnly {
+		return nil
+	}
+	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY)
+	if err := unix.Mount("", target, "", flags, ""); err != nil {
+		// In a user namespace the flags the mount has must stay.
+		if err = unix.Mount("", target, "", flags|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+			return &fs.PathError{Op: "remount", Path: target, Err: err}
+		}
+	}
+	return nil
+}
+
+// etcFiles shows name service files that are not part of the tree.
+func (s *setup) etcFiles() error {
+	for name, content := range s.nameFiles() {
+		ours, shown := path.Join(private, name), path.Join("/etc", name)
+		if err := os.WriteFile(ours, content, 0o644); err != nil {
+			return err
+		}
+		if err := bindFile(ours, shown, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameFiles are the files below /etc that tell names and addresses.
+func (s *setup) nameFiles() map[string][]byte {
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + s.Hostname + "\n"
+	for _, entry := range s.AddHosts {
+		name, address, _ := strings.Cut(entry, ":")
+		hosts += address + "\t" + name + "\n"
+	}
+	return map[string][]byte{"hosts": []byte(hosts), "hostname": []byte(s.Hostname + "\n"), "resolv.conf": s.Resolv}
+}
+
+func tmpfs(target, options string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("tmpfs at %s: %w", target, err)
+	}
+	return nil
+}
