@@ -60,11 +60,12 @@ func (t *Tree) Publish(ctx context.Context, delta io.Reader, policy Policy, w io
 		policy.Rest = io.Discard
 	}
 	p := &publisher{
-		in: newTarReader(ctx, delta, policy.Limits), out: newTarWriter(w), rest: newTarWriter(policy.Rest), noise: noise,
+		in: newTarReader(ctx, delta, policy.Limits), noise: noise,
 		epoch: policy.Epoch.Unix(), tempDir: policy.TempDir,
 		raw: overlay{base: t.raw}, pub: overlay{base: t.published},
 		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, sum: sha256.New(), buf: make([]byte, 256<<10),
 	}
+	p.out, p.rest = newLayerWriter(w, &p.pub), newLayerWriter(policy.Rest, &p.raw)
 	defer p.close()
 	if err := p.in.whole(p.one); err != nil {
 		return Result{}, fmt.Errorf("delta: %w", err)
@@ -84,8 +85,8 @@ func (t *Tree) Publish(ctx context.Context, delta io.Reader, policy Policy, w io
 // publisher is one run of Publish.
 type publisher struct {
 	in       *tarReader
-	out      *tarWriter
-	rest     *tarWriter
+	out      *layerWriter
+	rest     *layerWriter
 	noise    *noise
 	epoch    int64
 	tempDir  string
@@ -196,6 +197,9 @@ func (p *publisher) delete(path string) error {
 		return p.rest.whiteout(path)
 	}
 	p.pub.remove(path)
+	if err := p.ownParents(path); err != nil {
+		return err
+	}
 	return p.out.whiteout(path)
 }
 
@@ -363,7 +367,27 @@ func (p *publisher) write(e Entry, link string) error {
 		}
 	}
 	p.pub.set(e)
+	if err := p.ownParents(e.Path); err != nil {
+		return err
+	}
 	return p.out.entry(e, link)
+}
+
+// ownParents names in the rest those directories above a path that the layer is
+// about to name, and that are others in the complete tree.
+func (p *publisher) ownParents(path string) error {
+	for i := range path {
+		if path[i] != '/' || p.out.named[path[:i]] {
+			continue
+		}
+		raw, _ := p.raw.lookup(path[:i])
+		if pub, ok := p.pub.lookup(path[:i]); !ok || !pub.same(raw) || pub.ModTime != raw.ModTime {
+			if err := p.rest.name(path[:i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // clamp bounds a time from both sides: extractors disagree about times before

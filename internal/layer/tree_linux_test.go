@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"archive/tar"
 	"bytes"
 	"fmt"
 	"math/rand/v2"
@@ -108,9 +109,9 @@ func TestPublish(t *testing.T) {
 				complete.apply(rest)
 				sameNow(t, complete, l, tree.Raw())
 			}
-			wantLines(t, listTar(t, layer), c.want...)
+			wantLines(t, changes(listTar(t, layer), c.want), c.want...)
 			wantLines(t, result.Removed, c.removed...)
-			if result.Empty != (len(c.want) == 0) || result.Entries != len(c.want) {
+			if result.Empty != (len(c.want) == 0) || result.Entries != len(listTar(t, layer)) {
 				t.Errorf("result = %+v", result)
 			}
 			sameTree(t, tree.Raw(), l.scan())
@@ -298,5 +299,41 @@ func TestPublishFailureKeepsTheTree(t *testing.T) {
 		}
 	}
 	layer, _ := publish(t, tree, delta, Policy{})
-	wantLines(t, listTar(t, layer), "0 a/new = content")
+	wantLines(t, listTar(t, layer), "5 a/", "0 a/new = content")
+}
+
+// changes leaves out the directories that are named only for what is in them.
+func changes(got, want []string) []string {
+	return slices.DeleteFunc(got, func(line string) bool {
+		return strings.HasPrefix(line, "5 ") && line != "5 ./" && !slices.Contains(want, line)
+	})
+}
+
+// Every directory above a change is named, as it is, before it: engines that
+// unpack each layer alone would else make one of their own.
+func TestParentsAreNamed(t *testing.T) {
+	l := newTree(t)
+	for path, mode := range map[string]uint32{"root": 0o700, "var": 0o755, "var/mail": 0o2775, "tmp": 0o1777} {
+		l.dir(path)
+		l.chmod(path, mode)
+	}
+	l.write("var/mail/old", "1")
+	tree := NewTree(l.scan())
+	l.write("root/x", "1")
+	l.write("tmp/x", "2")
+	l.remove("var/mail/old")
+	layer, rest, _ := checkpoint(t, tree, l.delta(tree.Raw()), Policy{})
+	wantLines(t, listTar(t, layer), "5 root/", "0 root/x = 1", "5 var/", "5 var/mail/", "0 var/mail/.wh.old")
+	wantLines(t, listTar(t, rest), "5 tmp/", "0 tmp/x = 2")
+	for _, tarball := range [][]byte{layer, rest} {
+		for tr := tar.NewReader(bytes.NewReader(tarball)); ; {
+			h, err := tr.Next()
+			if err != nil {
+				break
+			}
+			if e, ok := tree.Raw().Lookup(strings.TrimSuffix(h.Name, "/")); h.Typeflag == tar.TypeDir && (!ok || int64(e.Mode) != h.Mode) {
+				t.Errorf("%s has the mode %o, want %o", h.Name, h.Mode, e.Mode)
+			}
+		}
+	}
 }

@@ -1,0 +1,58 @@
+package layer
+
+import "io"
+
+// layerWriter writes a layer that names every directory above what it changes.
+// Engines that unpack a layer into a folder of its own would give those that it
+// does not name a mode of their choice, and hide the right one behind it.
+type layerWriter struct {
+	*tarWriter
+	tree  *overlay        // what the directories are
+	named map[string]bool // directories
+}
+
+func newLayerWriter(w io.Writer, tree *overlay) *layerWriter {
+	return &layerWriter{newTarWriter(w), tree, map[string]bool{}}
+}
+
+// entry writes an entry's header after those of the directories above it.
+func (w *layerWriter) entry(e Entry, link string) error {
+	if err := w.parents(e.Path); err != nil {
+		return err
+	}
+	if e.Type == Dir {
+		w.named[e.Path] = true
+	}
+	return w.tarWriter.entry(e, link)
+}
+
+func (w *layerWriter) whiteout(p string) error {
+	if err := w.parents(p); err != nil {
+		return err
+	}
+	return w.tarWriter.whiteout(p)
+}
+
+func (w *layerWriter) parents(p string) error {
+	for i := range p {
+		if p[i] == '/' {
+			if err := w.name(p[:i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// name writes a directory as it is in the tree, once.
+func (w *layerWriter) name(dir string) error {
+	if w.named[dir] {
+		return nil
+	}
+	w.named[dir] = true
+	d, ok := w.tree.lookup(dir)
+	if !ok || d.Type != Dir {
+		return nil // the rest of what a file or nothing took the place of
+	}
+	return w.tarWriter.entry(d, "")
+}
