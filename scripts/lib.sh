@@ -197,7 +197,8 @@ need_platforms() {
 # stop_all ends what was started here, newest first, and removes the folder.
 stop_all() {
   local status=$? i pid
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap '' INT TERM # a second one would end the cleaning up
   for ((i = ${#started[@]} - 1; i >= 0; i--)); do
     pid=${started[i]}
     kill "$pid" 2>/dev/null || true

@@ -51,7 +51,7 @@ var Rules = []Rule{
 
 	// 3: the plan, and the components.
 	{"plan", "bake diag expr template value vars"},
-	{"builder/*", "bake diag secret value layer store registry communicator communicator/* imageconfig guest sandbox source"},
+	{"builder/*", "bake doctor diag secret value layer store registry communicator communicator/* imageconfig guest sandbox source"},
 	{"provisioner/*", "bake diag secret value shellscript"},
 	{"post/*", "bake diag secret value store registry shellscript imageconfig"},
 	{"publish", "bake diag secret value store registry"},
@@ -62,14 +62,14 @@ var Rules = []Rule{
 	{"catalog", "bake builder/* provisioner/* post/* store registry"},
 
 	// 5: telling about it.
-	{"report", "bake diag value plan run"},
+	{"report", "bake comment diag value plan run"},
 	{"github", "diag secret"},
 	{"github/githubtest", ""},
 	{"reference", "bake diag value plan template template/*"},
 	{"scaffold", "diag templates"},
 
 	// 6: the command line. It chooses front ends, and never names a component.
-	{"cli", "actions bake communicator/* diag doctor expr github layer plan publish reference registry report run scaffold stepcache secret sink store template template/* value vars templates"},
+	{"cli", "actions bake comment communicator/* diag doctor expr github layer packages plan publish reference registry report run sandbox scaffold secret sink stepcache store tagrule template template/* templates value vars"},
 	{"archtest", ""},
 
 	// 7: the programs.
@@ -78,6 +78,7 @@ var Rules = []Rule{
 
 	// Workshop: what measures and tries the program, and is not part of it.
 	{"e2e", "**"},
+	{"e2e/runner", ""},
 	{"scripts/*", "**"},
 }
 

@@ -11,6 +11,7 @@ import (
 var (
 	uses   = regexp.MustCompile(`^\s*(?:- )?uses:\s*(\S+)`)
 	pinned = regexp.MustCompile(`^\S+@[0-9a-f]{40}$`)
+	broad  = regexp.MustCompile(`(?m)^permissions:(.*\bwrite\b|\n(?:[ \t].*\n)*?[ \t].*: write\b)`)
 	step   = regexp.MustCompile(`^(\s*)- `)
 )
 
@@ -23,6 +24,9 @@ func workflowFaults(text string) (faults []string) {
 	}
 	if strings.Contains(text, "pull_request_target") || strings.Contains(text, "write-all") {
 		faults = append(faults, "a dangerous trigger or right")
+	}
+	if broad.MatchString(text) {
+		faults = append(faults, "rights to write for every job: give them to the one that needs them")
 	}
 	inRun, indent := false, 0
 	for _, line := range strings.Split(text, "\n") {
@@ -79,6 +83,37 @@ func TestWorkflows(t *testing.T) {
 			t.Errorf("%s: %s", file, fault)
 		}
 	}
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("documents %v, %v", documents, err)
+	}
+	for _, file := range append(documents, "../../README.md") {
+		for _, text := range workflowsIn(t, file) {
+			for _, fault := range workflowFaults(text) {
+				t.Errorf("%s: %s", file, fault)
+			}
+		}
+	}
+}
+
+// workflowsIn are the blocks of a document that are workflows, or their jobs.
+func workflowsIn(t *testing.T, file string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, block := range strings.Split(string(text), "```") {
+		body, ok := strings.CutPrefix(block, "yaml\n")
+		switch {
+		case i%2 == 0 || !ok:
+		case strings.Contains("\n"+body, "\non:"):
+			all = append(all, "\n"+body)
+		case strings.Contains("\n"+body, "\njobs:"):
+			all = append(all, "\npermissions: {}\n"+body)
+		}
+	}
+	return all
 }
 
 func TestUnsafeWorkflowsAreFound(t *testing.T) {
@@ -90,6 +125,7 @@ func TestUnsafeWorkflowsAreFound(t *testing.T) {
 		"block":       {good + "      - run: |\n          true\n          echo ${{ github.head_ref }}\n", "inside a script"},
 		"credentials": {good + "      - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683\n      - run: true\n", "keeps its credentials"},
 		"rights":      {"on: push\njobs: {}\n", "no top-level permissions"},
+		"all jobs":    {"on: push\npermissions:\n  contents: read\n  packages: write\njobs: {}\n", "for every job"},
 		"trigger":     {"on: pull_request_target\npermissions: {}\n", "dangerous"},
 	} {
 		if got := workflowFaults(test.text); len(got) != 1 || !strings.Contains(got[0], test.want) {

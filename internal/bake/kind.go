@@ -20,6 +20,14 @@ type Catalog struct {
 	Engine func(context.Context) (string, error)
 }
 
+// Choice is where and how container images are baked, as far as the user says
+// so for a whole run.
+type Choice struct {
+	Engine       string // of docker builders: auto, docker or oci
+	Isolation    string // of bakes without an engine that name none
+	SquashOwners bool   // without an engine, as an ordinary user without subordinate ids: all files get one owner
+}
+
 // Kind is a component type. Facts about it are data. Make one with Define.
 type Kind[T any] struct {
 	Name     string

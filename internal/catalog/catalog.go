@@ -30,14 +30,14 @@ import (
 )
 
 // All makes every component type. The store and the registry client may be nil
-// where nothing is baked. engine says where docker builders are carried out:
-// auto, docker or oci.
-func All(layers *store.Store, registries *registry.Client, getenv func(string) string, now func() time.Time, engine string) bake.Catalog {
+// where nothing is baked. choice says where docker
+// builders are carried out.
+func All(layers *store.Store, registries *registry.Client, getenv func(string) string, now func() time.Time, choice bake.Choice) bake.Catalog {
 	daemon := docker.New(docker.Deps{Store: layers, Registry: registries, Getenv: getenv})
-	alone := oci.New(oci.Deps{Store: layers, Registry: registries, SquashOwners: getenv("IMGBAKE_SQUASH_OWNERSHIP") == "true"})
+	alone := oci.New(oci.Deps{Store: layers, Registry: registries, SquashOwners: choice.SquashOwners, Isolation: choice.Isolation})
 	return bake.Catalog{
 		Builders: []bake.Kind[bake.Builder]{
-			either.Kind(daemon.Kind(), alone.Kind(), engine),
+			either.Kind(daemon.Kind(), alone.Kind(), choice.Engine),
 			alone.Kind(),
 			filebuilder.Kind(),
 			null.Kind(),

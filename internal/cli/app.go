@@ -35,7 +35,7 @@ type App struct {
 	Version string
 	// Catalog makes every component type. Its arguments may be nil where
 	// nothing is baked.
-	Catalog func(*store.Store, *registry.Client, func(string) string, func() time.Time, string) bake.Catalog
+	Catalog func(*store.Store, *registry.Client, func(string) string, func() time.Time, bake.Choice) bake.Catalog
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -129,7 +129,7 @@ Exit codes: 0 done; 1 a bake failed; 2 wrong use; 3 the template is wrong;
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.AddCommand(a.build(), a.plan(), a.validate(), a.inspect(), a.initialise(), a.doctor(), a.docs(), a.version())
+	root.AddCommand(a.build(), a.merge(), a.action(), a.plan(), a.explain(), a.validate(), a.inspect(), a.initialise(), a.cache(), a.doctor(), a.docs(), a.version())
 	root.SetHelpCommand(a.help(root))
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root

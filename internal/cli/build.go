@@ -23,6 +23,7 @@ import (
 	"github.com/imgbake/imgbake-action/internal/registry"
 	"github.com/imgbake/imgbake-action/internal/report"
 	"github.com/imgbake/imgbake-action/internal/run"
+	"github.com/imgbake/imgbake-action/internal/secret"
 	"github.com/imgbake/imgbake-action/internal/stepcache"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
@@ -32,6 +33,7 @@ type buildFlags struct {
 	selection
 	registries
 	faces
+	caches
 	onError       string
 	parallel      bool
 	parallelBakes int
@@ -40,8 +42,10 @@ type buildFlags struct {
 	dryRun        bool
 	load          string
 	engine        string
+	isolation     string
+	squashOwners  bool
 	record        string
-	output        string
+	output        []string
 	cacheDir      string
 	noCache       bool
 	noCacheFrom   string
@@ -67,6 +71,7 @@ that holds imgbake.yaml, or - for standard input; imgbake.yaml when not given.`,
 	f.selection.add(flags)
 	f.registries.add(flags)
 	f.faces.add(flags)
+	f.caches.add(flags)
 	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with a machine whose provisioning failed: cleanup, abort (leave it), ask, run-cleanup-provisioner")
 	flags.BoolVar(&f.parallel, "parallel", true, "bake in parallel; -parallel=false is -parallel-builds=1")
 	flags.IntVar(&f.parallelBakes, "parallel-builds", 0, "how many bakes at once; 0: no limit")
@@ -76,9 +81,11 @@ that holds imgbake.yaml, or - for standard input; imgbake.yaml when not given.`,
 	flags.BoolVar(&f.dryRun, "dry-run", false, "bake, but publish nothing")
 	flags.StringVar(&f.load, "load", "auto", "put the images into the local engine, under their tags: true, false, or auto (if one answers)")
 	flags.Lookup("load").NoOptDefVal = "true"
+	flags.StringVar(&f.isolation, "isolation", "", "without an engine: namespaces or chroot (default: the strongest this machine allows)")
+	flags.BoolVar(&f.squashOwners, "squash-ownership", false, "without an engine, as an ordinary user without subordinate ids: all files get one owner")
 	flags.StringVar(&f.engine, "engine", "auto", "where docker builders are carried out: docker (on the engine), oci (without any), or auto (without, unless an option or this machine asks for one)")
 	flags.StringVar(&f.record, "record", "", "write what was done, made and read to this JSON file")
-	flags.StringVar(&f.output, "output", "", "write the images to this folder, as an OCI image layout")
+	flags.StringArrayVar(&f.output, "output", nil, "write the images, whole: to a folder as an OCI image layout, or type=oci|docker,dest=PATH; an archive when PATH ends in .tar or is - (repeat)")
 	flags.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever earlier bakes have done")
 	flags.StringVar(&f.noCacheFrom, "no-cache-from", "", "run this step, by its name or number, and all that follow")
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "folder for layers and caches (default: imgbake in the user's cache folder)")
@@ -92,31 +99,65 @@ func templateArg(args []string) string {
 	return args[0]
 }
 
-// runBuild is the command: open, resolve, plan, run, record.
+// baked is a plan that was carried out.
+type baked struct {
+	prepared
+	redactor *secret.Redactor
+	results  []run.Result
+	record   report.Record
+	lines    io.Writer // where lines are told: standard output, unless an image goes there
+}
+
+// runBuild is the command: bake, and tell.
 func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
-	started := a.Now()
-	if err := choice("on-error", f.onError, "cleanup", "abort", "ask", "run-cleanup-provisioner"); err != nil {
+	done, err := a.bake(ctx, name, f)
+	if err != nil && done.results == nil {
 		return err
 	}
-	if err := errors.Join(choice("load", f.load, "auto", "true", "false"), choice("engine", f.engine, "auto", "docker", "oci")); err != nil {
-		return err
+	if a.Getenv("GITHUB_ACTIONS") == "true" && !f.json && !f.machineReadable {
+		err = errors.Join(err, diag.Annotations(done.lines, report.Problems(done.results, done.redactor.Redact)))
+	}
+	return a.outcome(ctx, done.results, err)
+}
+
+// bake opens, resolves, plans, runs and records. The error is of what is no
+// bake's own.
+func (a *App) bake(ctx context.Context, name string, f buildFlags) (done baked, err error) {
+	started := a.Now()
+	if err := choice("on-error", f.onError, "cleanup", "abort", "ask", "run-cleanup-provisioner"); err != nil {
+		return done, err
+	}
+	if err := errors.Join(choice("load", f.load, "auto", "true", "false"), choice("engine", f.engine, "auto", "docker", "oci"), choice("isolation", f.isolation, "", "namespaces", "chroot")); err != nil {
+		return done, err
+	}
+	outputs, err := a.outputs(f.output)
+	if err != nil {
+		return done, err
+	}
+	if streamed(outputs) {
+		told := *a
+		told.Stdout, a = a.Stderr, &told
 	}
 	tools, err := a.tools(f)
 	if err != nil {
-		return err
+		return done, err
 	}
 	defer tools.close()
-	catalog := a.Catalog(tools.store, tools.registry, a.Getenv, a.Now, f.engine)
+	catalog := a.Catalog(tools.store, tools.registry, a.Getenv, a.Now, bake.Choice{Engine: f.engine, Isolation: f.isolation, SquashOwners: f.squashOwners})
 	runID := newRunID()
 	p, problems, err := a.prepare(ctx, name, f.selection, catalog, runID, started)
+	done.prepared = p
 	if err != nil {
-		return err
+		return done, err
 	}
 	if err := problems.Err(); err != nil {
-		return &exitError{ExitTemplate, err}
+		return done, &exitError{ExitTemplate, err}
 	}
 	redactor := p.redactor()
-	face := a.face(f.faces, redactor)
+	face := f.given.face(p, redactor)
+	if face.sink == nil {
+		face = a.face(f.faces, redactor)
+	}
 	defer face.close()
 	tools.say = func(text string) {
 		face.sink.Emit(bake.Event{Time: a.Now(), Type: bake.Note, Text: text})
@@ -125,12 +166,17 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 		face.sink.Emit(bake.Event{Time: a.Now(), Type: bake.Warned, Text: problem.Error()})
 	}
 
+	local := stepcache.Local{Store: tools.store, Template: p.identity(), Notify: tools.say}
+	cache, err := f.caches.open(ctx, local, tools.registry, f.dryRun)
+	if err != nil {
+		return done, err
+	}
 	options := run.Options{
 		RunID: runID, Catalog: catalog, Scope: p.scope, Redactor: redactor, Sink: face.sink,
 		Publisher: tools.publisher(f.dryRun), Images: outside{tools.registry},
 		Host: a.host(p, f.selection), Ask: a.asker(face), Files: p.files, Dir: p.dir, OutDir: a.Dir,
-		Vars: a.proxies(), Now: a.Now, Parallel: f.parallelBakes, OnError: run.OnError(f.onError),
-		Cache: stepcache.Local{Store: tools.store, Notify: tools.say}, NoCache: f.noCache, NoCacheFrom: f.noCacheFrom,
+		Vars: a.proxies(), Agent: a.Getenv("SSH_AUTH_SOCK"), Now: a.Now, Parallel: f.parallelBakes, OnError: run.OnError(f.onError),
+		Cache: cache, NoCache: f.noCache, NoCacheFrom: f.noCacheFrom,
 		FailFast: f.failFast, Debug: f.debug, Force: f.force,
 	}
 	options.Loader = loader(catalog, f.load)
@@ -140,20 +186,19 @@ func (a *App) runBuild(ctx context.Context, name string, f buildFlags) error {
 	results := run.Run(ctx, p.plan, options)
 	face.close()
 
-	if f.output != "" {
-		err = writeLayout(ctx, a.path(f.output), results)
-	}
-	if a.Getenv("GITHUB_ACTIONS") == "true" && !f.json && !f.machineReadable {
-		err = errors.Join(err, diag.Annotations(a.Stdout, report.Problems(results, redactor.Redact)))
+	done = baked{prepared: p, redactor: redactor, results: results, lines: a.Stdout, record: report.New(report.Input{
+		Tool: report.Tool{Name: "imgbake", Version: a.Version}, RunID: runID,
+		Started: started, Seconds: a.Now().Sub(started).Seconds(), Digest: p.digest(),
+		Plan: p.plan, Results: results, Redact: redactor.Redact, Sensible: p.sensitive,
+	})}
+	if len(outputs) > 0 {
+		err = write(ctx, outputs, results)
 	}
 	if f.record != "" {
-		err = errors.Join(err, writeRecord(a.path(f.record), report.New(report.Input{
-			Tool: report.Tool{Name: "imgbake", Version: a.Version}, RunID: runID,
-			Started: started, Seconds: a.Now().Sub(started).Seconds(), Digest: p.digest(),
-			Plan: p.plan, Results: results, Redact: redactor.Redact, Sensible: p.sensitive,
-		})))
+		err = errors.Join(err, writeRecord(a.path(f.record), done.record))
 	}
-	return a.outcome(ctx, results, err)
+	f.caches.limit(tools.store, a.Now())
+	return done, err
 }
 
 // loader is the engine, if images shall be loaded into one.
@@ -187,26 +232,6 @@ func (l *ifThere) Load(ctx context.Context, a bake.Artifact) (bake.Artifact, err
 	return l.Loader.Load(ctx, a)
 }
 
-// writeLayout writes every image to a folder, each under its tags, or else
-// under the name of its bake.
-func writeLayout(ctx context.Context, dir string, results []run.Result) error {
-	var images []store.Named
-	for _, res := range results {
-		for _, made := range res.Artifacts {
-			if made.Image == nil {
-				continue
-			}
-			if len(made.Refs) == 0 {
-				images = append(images, store.Named{Name: res.Bake.Name, Image: made.Image})
-			}
-			for _, ref := range made.Refs {
-				images = append(images, store.Named{Name: ref.Name(), Image: made.Image})
-			}
-		}
-	}
-	return store.WriteLayout(ctx, dir, images...)
-}
-
 // outcome turns results into the command's error. What went wrong has been
 // shown by the sink already.
 func (a *App) outcome(ctx context.Context, results []run.Result, err error) error {
@@ -238,11 +263,12 @@ func (a *App) tools(f buildFlags) (*tools, error) {
 		return nil, err
 	}
 	t := &tools{say: func(string) {}}
-	if t.registry, err = f.registries.client(a, func(text string) { t.say(text) }); err != nil {
-		return nil, err
-	}
 	if t.store, err = store.Open(dir); err != nil {
 		return nil, &exitError{ExitFailed, err}
+	}
+	if t.registry, err = f.registries.client(a, func(text string) { t.say(text) }, t.store); err != nil {
+		t.store.Close()
+		return nil, err
 	}
 	return t, nil
 }

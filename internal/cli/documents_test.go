@@ -144,7 +144,7 @@ func TestStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := catalog.All(nil, nil, func(string) string { return "" }, time.Now, "auto")
+	all := catalog.All(nil, nil, func(string) string { return "" }, time.Now, bake.Choice{Engine: "auto"})
 	for row, want := range map[string][]string{"provisioners": names(all.Provisioners), "post-processors": names(all.Posts)} {
 		m := regexp.MustCompile(`(?m)^\| ` + row + ` \| ([^|]*) \|`).FindSubmatch(text)
 		if m == nil {
@@ -170,7 +170,7 @@ func names[T any](kinds []bake.Kind[T]) []string {
 
 // TestExamples plans the example of every component.
 func TestExamples(t *testing.T) {
-	all := catalog.All(nil, nil, func(string) string { return "" }, time.Now, "auto")
+	all := catalog.All(nil, nil, func(string) string { return "" }, time.Now, bake.Choice{Engine: "auto"})
 	folder := documentFolder(t)
 	for _, k := range all.Builders {
 		text := indent(k.Example, "      ")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/registry"
 	"github.com/imgbake/imgbake-action/internal/secret"
 )
@@ -15,14 +16,31 @@ import (
 type selection struct {
 	vars, varFiles []string
 	only, except   []string
+	platforms      []string
 	allowHostExec  bool
+	given          given
 	warnUndeclared bool // accepted for Packer's users: unknown names are always told
+}
+
+// given is what the action tells besides the flags that it fills.
+type given struct {
+	inputs   map[string]string // variables: less than a flag, more than the environment
+	secrets  map[string]string // likewise, and not to be shown
+	withheld bool              // no secret is given to this run
+	git      map[string]any    // what the event says of the commit; nil: git is asked
+	tags     []string          // what "auto" stands for; nil: what the checkout says
+	publish  []destination     // besides what the template says
+	mask     func(...string)   // told every secret before anything is shown
+	sink     bake.Sink         // in place of the face that the flags choose
+
+	labels, annotations map[string]string // of what is published
 }
 
 func (s *selection) add(flags *pflag.FlagSet) {
 	s.addVars(flags)
 	flags.StringSliceVar(&s.only, "only", nil, "bake only these: names or globs over image, builder or image.builder")
 	flags.StringSliceVar(&s.except, "except", nil, "bake all but these; also skips post-processors by name")
+	flags.StringSliceVar(&s.platforms, "platform", nil, "bake for these platforms, such as linux/arm64, in place of those in the template")
 	flags.BoolVar(&s.allowHostExec, "allow-host-exec", false, "under CI: let shell-local and the like run commands on the host")
 }
 
@@ -51,7 +69,7 @@ func (r *registries) add(flags *pflag.FlagSet) {
 }
 
 // client makes the registry client the flags ask for. Notes of it go to notify.
-func (r registries) client(a *App, notify func(string)) (*registry.Client, error) {
+func (r registries) client(a *App, notify func(string), places registry.Places) (*registry.Client, error) {
 	auth := map[string]registry.Auth{}
 	for _, entry := range r.auth {
 		host, credentials, err := parseAuth(a, entry)
@@ -74,7 +92,7 @@ func (r registries) client(a *App, notify func(string)) (*registry.Client, error
 	}
 	client, err := registry.New(registry.Options{
 		Auth: auth, Mirrors: mirrors, Realms: realms, CAFiles: cas, Insecure: r.insecure,
-		Getenv: a.Getenv, Version: a.Version, Notify: notify,
+		Getenv: a.Getenv, Version: a.Version, Notify: notify, Places: places,
 	})
 	if err != nil {
 		return nil, usage("%w", err)

@@ -78,7 +78,7 @@ func (a *App) doctor() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := reg.client(a, func(string) {})
+			client, err := reg.client(a, func(string) {}, nil)
 			if err != nil {
 				return err
 			}

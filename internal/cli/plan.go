@@ -13,7 +13,9 @@ import (
 )
 
 // still is the catalog for commands that bake nothing.
-func (a *App) still() bake.Catalog { return a.Catalog(nil, nil, a.Getenv, a.Now, "auto") }
+func (a *App) still() bake.Catalog {
+	return a.Catalog(nil, nil, a.Getenv, a.Now, bake.Choice{Engine: "auto"})
+}
 
 func (a *App) plan() *cobra.Command {
 	var s selection

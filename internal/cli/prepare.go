@@ -39,6 +39,9 @@ func (a *App) prepare(ctx context.Context, name string, s selection, catalog bak
 		return prepared{}, nil, err
 	}
 	p := prepared{opened: o}
+	if err := s.given.addDestinations(&o.Template); err != nil {
+		return p, nil, err
+	}
 	facts, err := a.facts(ctx, o, s, runID, started)
 	if err != nil {
 		return p, nil, err
@@ -49,12 +52,13 @@ func (a *App) prepare(ctx context.Context, name string, s selection, catalog bak
 	}
 	var more diag.List
 	p.resolved, more = vars.Resolve(o.Variables, vars.Sources{
-		Flags: s.vars, Environ: a.Environ, Files: files, Facts: facts.Entries(),
+		Flags: s.vars, Inputs: s.given.inputs, Secrets: s.given.secrets, Environ: a.Environ, Files: files, Facts: facts.Entries(), Withheld: s.given.withheld,
 	})
 	problems.Append(more)
-	p.plan, p.scope, more = plan.Make(o.Template, p.resolved, catalog, facts, plan.Options{Only: s.only, Except: s.except})
+	p.plan, p.scope, more = plan.Make(o.Template, p.resolved, catalog, facts, plan.Options{Only: s.only, Except: s.except, Platforms: s.platforms})
 	problems.Append(more)
 	problems.Sort()
+	s.given.label(p.plan)
 	return p, problems, nil
 }
 
@@ -104,8 +108,15 @@ func (a *App) facts(ctx context.Context, o opened, s selection, runID string, st
 		epoch := time.Unix(seconds, 0).UTC()
 		f.Epoch = &epoch
 	}
-	if bytes.Contains(o.src, []byte("git.")) { // else asking would only cost a process
-		f.Git = a.gitFacts(ctx, o.home)
+	auto := bytes.Contains(o.src, []byte("auto"))
+	if auto || bytes.Contains(o.src, []byte("git.")) { // else asking would only cost a process
+		f.Git = s.given.git
+		if f.Git == nil {
+			f.Git = a.gitFacts(ctx, o.home)
+		}
+	}
+	if f.Tags = s.given.tags; auto && f.Tags == nil {
+		f.Tags = gitTags(f.Git, started)
 	}
 	return f, nil
 }

@@ -177,7 +177,7 @@ func (c canaryRun) bake(t *testing.T, s site, w *watch, base, registry string) {
 	}
 	given := filesBelow(t, dir)
 	record := filepath.Join(dir, "record.json")
-	args = append([]string{"build", "--record", record}, append(append(args, c.flags...), c.template)...)
+	args = append([]string{"build", "--engine=docker", "--record", record}, append(append(args, c.flags...), c.template)...)
 	cmd := s.command(t.Context(), t, dir, args...)
 	if c.terminal {
 		needTools(t, "script")

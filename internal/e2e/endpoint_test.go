@@ -73,7 +73,7 @@ images:
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := site{cache: t.TempDir(), netns: n.netns, env: append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "DOCKER_CONFIG=" + cli}, test.env...)}
-			r := s.run(t, template, "build", "--plain")
+			r := s.run(t, template, "build", "--engine=docker", "--plain")
 			if said := r.stdout + r.stderr; (r.code == 0) != (test.want == "") || !strings.Contains(said, test.want) {
 				t.Errorf("exit code %d, want %q in\n%s", r.code, test.want, said)
 			}
@@ -120,7 +120,7 @@ images:
 `), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			r := site{host: engine, cache: t.TempDir(), netns: n.netns}.run(t, dir, "build", "--plain")
+			r := site{host: engine, cache: t.TempDir(), netns: n.netns}.run(t, dir, "build", "--engine=docker", "--plain")
 			want := strings.Fields(test.want)
 			for i, target := range targets {
 				if line := want[i] + " " + target; r.code != 0 || !strings.Contains(r.stdout+r.stderr, ": "+line+"\n") {

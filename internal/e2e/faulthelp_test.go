@@ -329,7 +329,7 @@ type baking struct {
 func begin(t *testing.T, s site, dir string, args ...string) *baking {
 	t.Helper()
 	b := &baking{t: t, ended: make(chan struct{}), news: make(chan struct{})}
-	b.cmd = s.command(context.WithoutCancel(t.Context()), t, dir, append([]string{"build", "--json"}, args...)...)
+	b.cmd = s.command(context.WithoutCancel(t.Context()), t, dir, append([]string{"build", "--engine=docker", "--json"}, args...)...)
 	b.cmd.Stderr = &b.stderr
 	stdout, err := b.cmd.StdoutPipe()
 	if err != nil {

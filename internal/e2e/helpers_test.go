@@ -228,7 +228,7 @@ func (s site) run(t *testing.T, dir string, args ...string) result {
 func (s site) build(t *testing.T, dir string, args ...string) record {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "record.json")
-	r := s.run(t, dir, append([]string{"build", "--plain", "--record", file}, args...)...)
+	r := s.run(t, dir, append([]string{"build", "--engine=docker", "--plain", "--record", file}, args...)...)
 	if r.code != 0 {
 		t.Fatalf("imgbake build %s: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
 	}

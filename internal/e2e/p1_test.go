@@ -45,18 +45,28 @@ func TestSameInputsSameDigest(t *testing.T) {
 	small := smallTemplate(t)
 
 	base := pushBase(t, here, registry)
-	bakeAll := func(t *testing.T, s site) map[string]record {
-		args := []string{"-var", "base=" + base, "-var", "registry=" + registry}
+	bakeAll := func(t *testing.T, s site, more ...string) map[string]record {
+		args := append([]string{"-var", "base=" + base, "-var", "registry=" + registry}, more...)
 		return map[string]record{
 			"web":   s.build(t, "../../templates/web", append(args, "-var", "version=1.0.0")...),
 			"small": s.build(t, small, append(args, "-load=false")...),
 		}
 	}
-	var first, again, elsewhere map[string]record
+	var first, again, elsewhere, alone, chroot, hits map[string]record
 	t.Run("bake", func(t *testing.T) {
 		t.Run("first", func(t *testing.T) { t.Parallel(); first = bakeAll(t, here) })
 		t.Run("again", func(t *testing.T) { t.Parallel(); again = bakeAll(t, newSite(t)) })
 		t.Run("elsewhere", func(t *testing.T) { t.Parallel(); elsewhere = bakeAll(t, there) })
+		t.Run("without an engine", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			alone = bakeAll(t, s, "--engine=oci", "--load=false")
+			hits = bakeAll(t, s, "--engine=oci", "--load=false") // every step from the cache
+		})
+		t.Run("in a chroot", func(t *testing.T) {
+			t.Parallel()
+			chroot = bakeAll(t, newSite(t), "--engine=oci", "--load=false", "--isolation=chroot")
+		})
 	})
 	if t.Failed() {
 		return
@@ -67,6 +77,9 @@ func TestSameInputsSameDigest(t *testing.T) {
 			t.Errorf("%s: %d images, want %d", template, got, images)
 		}
 		t.Run(template+" on the same engine", func(t *testing.T) { sameImages(t, layers, first[template], again[template]) })
+		t.Run(template+" without an engine", func(t *testing.T) { sameImages(t, layers, first[template], alone[template]) })
+		t.Run(template+" from the cache", func(t *testing.T) { sameImages(t, layers, first[template], hits[template]) })
+		t.Run(template+" in a chroot", func(t *testing.T) { sameImages(t, layers, first[template], chroot[template]) })
 		t.Run(template+" on "+driver, func(t *testing.T) { sameImages(t, layers, first[template], elsewhere[template]) })
 	}
 	t.Run("noise", func(t *testing.T) { testNoise(t, layers, first["web"], first["small"]) })
@@ -357,7 +370,7 @@ func testTrees(t *testing.T, store blobs, r record) {
 			t.Errorf("%s: /%s: there %t: %+v", c.image, c.path, there, f)
 		}
 	}
-	for _, p := range []string{"opt", "etc/host.conf", "etc"} {
+	for _, p := range []string{"opt", "etc/host.conf", "usr"} {
 		if f, there := own["edited"][p]; there {
 			t.Errorf("edited: /%s did not change, but is in a layer: %+v", p, f)
 		}

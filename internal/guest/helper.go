@@ -26,14 +26,15 @@ const Version = "1"
 
 // The subcommands.
 const (
-	Pause = prefix + "pause" // be process 1 until TERM, or the end of input unless a Detach byte came
-	Exec  = prefix + "exec"  // exec ID DIR ARGS...: run a command; a DIR that starts with ? need not be there
-	Kill  = prefix + "kill"  // kill ID [PROC]: end what exec ID started, as the proc file system tells
-	Why   = prefix + "why"   // why ID: say why exec ID could not run its command; nothing if it did run
-	Scan  = prefix + "scan"  // scan: write the index of / to the output
-	Delta = prefix + "delta" // delta SINCE: read an index, write the difference of / to it
-	Put   = prefix + "put"   // put DIR: unpack the tar on the input
-	Get   = prefix + "get"   // get PATH: write a tar
+	Pause  = prefix + "pause"  // be process 1 until TERM, or the end of input unless a Detach byte came
+	Exec   = prefix + "exec"   // exec ID DIR ARGS...: run a command; a DIR that starts with ? need not be there
+	Kill   = prefix + "kill"   // kill ID [PROC]: end what exec ID started, as the proc file system tells
+	Why    = prefix + "why"    // why ID: say why exec ID could not run its command; nothing if it did run
+	Scan   = prefix + "scan"   // scan: write the index of / to the output
+	Delta  = prefix + "delta"  // delta SINCE: read an index, write the difference of / to it
+	Settle = prefix + "settle" // settle SINCE: read an index, give the files the times it tells
+	Put    = prefix + "put"    // put DIR: unpack the tar on the input
+	Get    = prefix + "get"    // get PATH: write a tar
 
 	prefix = "helper-"
 )

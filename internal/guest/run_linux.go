@@ -40,6 +40,8 @@ func run(command string, args []string, stdin io.Reader, stdout, stderr io.Write
 		return fail(scan(stdout))
 	case command == Delta && len(args) == 1:
 		return fail(delta(args[0], stdin, stdout))
+	case command == Settle && len(args) == 1:
+		return fail(settle(args[0], stdin))
 	case command == Put && len(args) == 1:
 		return fail(put(args[0], stdin))
 	case command == Get && len(args) == 1:
@@ -74,18 +76,31 @@ func scan(stdout io.Writer) error {
 
 // delta's since is in nanoseconds since 1970.
 func delta(since string, stdin io.Reader, stdout io.Writer) error {
-	nanos, err := strconv.ParseInt(since, 10, 64)
-	if err != nil {
-		return fmt.Errorf("since %q: %w", since, err)
-	}
-	base, err := layer.DecodeIndex(bufio.NewReaderSize(stdin, 1<<16))
+	base, began, err := indexSince(since, stdin)
 	if err != nil {
 		return err
 	}
-	opts := layer.DeltaOptions{Since: time.Unix(0, nanos), TrustCtime: layer.TrustworthyCtime("/")}
+	opts := layer.DeltaOptions{Since: began, TrustCtime: layer.TrustworthyCtime("/")}
 	out := bufio.NewWriterSize(stdout, 1<<16)
 	if err := layer.Delta(context.Background(), "/", base, opts, out); err != nil {
 		return err
 	}
 	return out.Flush()
+}
+
+func settle(since string, stdin io.Reader) error {
+	index, began, err := indexSince(since, stdin)
+	if err != nil {
+		return err
+	}
+	return layer.Settle(context.Background(), "/", index, layer.SettleOptions{Since: began})
+}
+
+func indexSince(since string, stdin io.Reader) (*layer.Index, time.Time, error) {
+	nanos, err := strconv.ParseInt(since, 10, 64)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("since %q: %w", since, err)
+	}
+	index, err := layer.DecodeIndex(bufio.NewReaderSize(stdin, 1<<16))
+	return index, time.Unix(0, nanos), err
 }

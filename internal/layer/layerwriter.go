@@ -7,12 +7,13 @@ import "io"
 // does not name a mode of their choice, and hide the right one behind it.
 type layerWriter struct {
 	*tarWriter
+	epoch int64
 	tree  *overlay        // what the directories are
 	named map[string]bool // directories
 }
 
-func newLayerWriter(w io.Writer, tree *overlay) *layerWriter {
-	return &layerWriter{newTarWriter(w), tree, map[string]bool{}}
+func newLayerWriter(w io.Writer, epoch int64, tree *overlay) *layerWriter {
+	return &layerWriter{newTarWriter(w), epoch, tree, map[string]bool{}}
 }
 
 // entry writes an entry's header after those of the directories above it.
@@ -44,7 +45,8 @@ func (w *layerWriter) parents(p string) error {
 	return nil
 }
 
-// name writes a directory as it is in the tree, once.
+// name writes a directory as it is in the tree, once. What is in it changed, and
+// so its time is that of all changes.
 func (w *layerWriter) name(dir string) error {
 	if w.named[dir] {
 		return nil
@@ -54,5 +56,7 @@ func (w *layerWriter) name(dir string) error {
 	if !ok || d.Type != Dir {
 		return nil // the rest of what a file or nothing took the place of
 	}
+	d.ModTime = w.epoch
+	w.tree.set(d)
 	return w.tarWriter.entry(d, "")
 }

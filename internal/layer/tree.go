@@ -65,7 +65,7 @@ func (t *Tree) Publish(ctx context.Context, delta io.Reader, policy Policy, w io
 		raw: overlay{base: t.raw}, pub: overlay{base: t.published},
 		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, sum: sha256.New(), buf: make([]byte, 256<<10),
 	}
-	p.out, p.rest = newLayerWriter(w, &p.pub), newLayerWriter(policy.Rest, &p.raw)
+	p.out, p.rest = newLayerWriter(w, p.epoch, &p.pub), newLayerWriter(policy.Rest, p.epoch, &p.raw)
 	defer p.close()
 	if err := p.in.whole(p.one); err != nil {
 		return Result{}, fmt.Errorf("delta: %w", err)
@@ -381,7 +381,9 @@ func (p *publisher) ownParents(path string) error {
 			continue
 		}
 		raw, _ := p.raw.lookup(path[:i])
-		if pub, ok := p.pub.lookup(path[:i]); !ok || !pub.same(raw) || pub.ModTime != raw.ModTime {
+		raw.ModTime = p.epoch
+		p.raw.set(raw)
+		if pub, ok := p.pub.lookup(path[:i]); !ok || !pub.same(raw) {
 			if err := p.rest.name(path[:i]); err != nil {
 				return err
 			}

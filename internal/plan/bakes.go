@@ -3,8 +3,6 @@ package plan
 import (
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/value"
 )
@@ -22,11 +20,13 @@ func (p *planner) bake(b *builder) {
 		b.bake.From = b.parent.need()
 	}
 	p.builderBody(b)
-	b.bake.Platform = p.platformOf(b)
+	if b.bake.Platform = b.platform; b.platform == "" {
+		b.bake.Platform = p.platformOf(b)
+	}
 	p.steps(&c)
 	if b.selected {
 		p.sequences(&c)
-		b.bake.Publish = p.targets(&c)
+		b.bake.Publish = p.publishing(&c)
 	}
 	parts := p.parts(&c)
 	b.bake.Config, b.bake.Layers, b.bake.Keep = parts.config, parts.layers, parts.keep
@@ -95,12 +95,8 @@ func (p *planner) platformOf(b *builder) string {
 	if !ok || !isText || text == "" {
 		return ""
 	}
-	platform, err := v1.ParsePlatform(text)
-	if err != nil || platform.OS == "" || platform.Architecture == "" {
-		p.problems.Add(m.Pos, "write os/arch or os/arch/variant, such as linux/arm64", "%q is no platform", text)
-		return ""
-	}
-	return platform.String()
+	platform, _ := p.parsePlatform(text, m.Pos)
+	return platform
 }
 
 // imageParts are the settings of an image that its bakes share.

@@ -10,10 +10,13 @@ import (
 )
 
 // Options is what the user chose of the template. Patterns are exact names or
-// globs over an image, a builder, or image.builder.
+// globs over an image, a builder, or image.builder, and image.builder@platform
+// where an image is for several.
 type Options struct {
 	Only   []string // nothing: all
 	Except []string // leaves out post-processors of the name too
+
+	Platforms []string // to bake for, in place of those of the images; none: those
 }
 
 // pattern is one -only or -except pattern and whether it was of use.
@@ -28,12 +31,22 @@ func (g *pattern) matches(names ...string) bool {
 		if name == "" {
 			continue
 		}
-		if ok, _ := path.Match(g.text, name); ok || g.text == name {
+		if g.text == name || globbed(g.text, name) {
 			g.used = true
 			return true
 		}
 	}
 	return false
+}
+
+// globbed reports whether the glob means the name. The slashes of a platform
+// are letters like others.
+func globbed(glob, name string) bool {
+	if strings.Contains(name, "@") {
+		glob, name = strings.ReplaceAll(glob, "/", ":"), strings.ReplaceAll(name, "/", ":")
+	}
+	ok, _ := path.Match(glob, name)
+	return ok
 }
 
 func anyMatches(patterns []*pattern, names ...string) bool {
@@ -50,7 +63,7 @@ func (p *planner) choose(o Options) {
 	p.except = except
 	wanted := 0
 	for _, b := range p.all() {
-		names := []string{b.image.tmpl.Name, b.name, b.bakeName()}
+		names := b.patterned()
 		b.selected = len(only) == 0 || anyMatches(only, names...)
 		if anyMatches(except, names...) {
 			b.selected = false
@@ -101,7 +114,7 @@ func (p *planner) unused(flag string, patterns []*pattern) {
 func (p *planner) patternNames() []string {
 	names := slices.Clone(p.names)
 	for _, b := range p.all() {
-		names = append(names, b.name, b.bakeName())
+		names = append(names, b.patterned()[1:]...)
 	}
 	return names
 }

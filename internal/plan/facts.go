@@ -24,6 +24,7 @@ type Facts struct {
 	Version string         // of imgbake
 	Git     map[string]any // sha, short_sha, branch, tag, dirty, as far as they are known
 	Epoch   *time.Time     // SOURCE_DATE_EPOCH
+	Tags    []string       // what the tag "auto" stands for; none: not known
 
 	// Digest is the digest of a host file or folder that a component reads.
 	// Nil: the plan has no digests.
@@ -56,11 +57,19 @@ func (f Facts) Entries() map[string]value.Entry {
 // bakeFacts are the names under build and source that are known before the
 // run. The others, such as build.ID, come from builders as they work.
 func bakeFacts(b *builder) map[string]any {
-	return map[string]any{
+	facts := map[string]any{
 		"build.name": b.name, "build.type": b.typ, "build.image": b.image.tmpl.Name,
 		"source.name": b.name, "source.type": b.typ,
 	}
+	if b.platform != "" {
+		facts[platformFact] = b.platform
+	}
+	return facts
 }
+
+// platformFact is what expressions read the platform by, of an image that says
+// which it is for.
+const platformFact = "build.platform"
 
 // late is the scope's entry for every fact of a builder that is not known yet.
 const late = "build"

@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden plans every template NAME.yaml or NAME.json of testdata/plan/*.txt
 // and compares with NAME.want. The lines before the first file are settings for
-// all of them, "key: value": only, except, var, env, git, ci, allow, and show
+// all of them, "key: value": only, except, platform, var, env, git, ci, allow, and show
 // (json, tree, matrix, inspect or problems). Files under files/ are the
 // template's folder.
 func TestGolden(t *testing.T) {
@@ -102,6 +102,8 @@ func settings(text string) planCase {
 			c.options.Only = strings.Split(v, ",")
 		case "except":
 			c.options.Except = strings.Split(v, ",")
+		case "platform":
+			c.options.Platforms = strings.Split(v, ",")
 		case "var":
 			c.sources.Flags = append(c.sources.Flags, v)
 		case "env":

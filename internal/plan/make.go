@@ -23,6 +23,7 @@ func Make(t template.Template, r vars.Resolved, c bake.Catalog, f Facts, o Optio
 		byName:       map[string]*image{}, digested: map[string]digested{},
 		full: value.Scope{}.With(f.Entries()).With(r.Scope()),
 	}
+	p.asked = o.Platforms
 	p.evalLocals(t.Locals)
 	p.full = p.full.With(map[string]value.Entry{late: {}})
 	p.base = p.full.Plan()
@@ -52,6 +53,7 @@ type planner struct {
 	byName                        map[string]*image
 	names                         []string
 	except                        []*pattern
+	asked                         []string // platforms, by the user
 	digested                      map[string]digested
 	pushes                        []pushed
 	problems                      diag.List
@@ -81,10 +83,11 @@ func (p *planner) assemble() []Image {
 		made := Image{Name: img.tmpl.Name, Description: img.tmpl.Description, From: img.tmpl.From}
 		for _, b := range img.builders {
 			if b.bake != nil {
-				b.bake.Platform = b.platform()
+				b.bake.Platform = b.bakedFor()
 				made.Bakes = append(made.Bakes, *b.bake)
 			}
 		}
+		made.Indexes = img.indexes()
 		if len(made.Bakes) > 0 {
 			out = append(out, made)
 		}
@@ -92,8 +95,8 @@ func (p *planner) assemble() []Image {
 	return out
 }
 
-// platform is the bake's own, or else that of what it is made from.
-func (b *builder) platform() string {
+// bakedFor is the bake's own platform, or else that of what it is made from.
+func (b *builder) bakedFor() string {
 	for ; b != nil; b = b.parent {
 		if b.bake != nil && b.bake.Platform != "" {
 			return b.bake.Platform

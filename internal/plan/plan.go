@@ -32,11 +32,11 @@ type Variable struct {
 
 // Image is one image of the template with its bakes.
 type Image struct {
-	Name        string   `json:"name,omitempty"`
-	Description string   `json:"description,omitempty"`
-	From        string   `json:"from,omitempty"`
-	Bakes       []Bake   `json:"bakes"`
-	Publish     []Target `json:"publish,omitempty"` // of its bakes together, as one index: none yet, see Bake.Publish
+	Name        string  `json:"name,omitempty"`
+	Description string  `json:"description,omitempty"`
+	From        string  `json:"from,omitempty"`
+	Bakes       []Bake  `json:"bakes"`
+	Indexes     []Index `json:"indexes,omitempty"` // of bakes for several platforms
 }
 
 // Target is where an image is published.
@@ -48,7 +48,7 @@ type Target struct {
 
 // Bake is one builder's work on one image.
 type Bake struct {
-	Name     string           `json:"name"` // image.builder; the builder alone in Packer templates
+	Name     string           `json:"name"` // image.builder, @platform if it is for several; without image in Packer templates
 	Image    string           `json:"image,omitempty"`
 	Builder  string           `json:"builder"`
 	Type     string           `json:"type"`
@@ -94,6 +94,7 @@ type StepCommon struct {
 	Cache       string                `key:"cache" doc:"Whether an earlier bake's result of this step may be used: auto (as far as it depends on nothing that is not in its key; never in Packer templates), always, or never, which also runs all that follow." opt:"known,enum=auto|always|never,default=auto" json:"-"`
 	CacheKey    string                `key:"cache_key" doc:"Text that the cached result of the step depends on besides its own keys and files, such as a date for a step that reads a package index." opt:"known" json:"cache_key,omitempty"`
 	Env         value.Node            `key:"env" doc:"Environment of the step's commands; may use secrets." json:"env,omitzero"`
+	Mounts      []StepMount           `key:"mounts" doc:"What the step sees and the image never has: caches, secrets as files, an SSH agent, memory." json:"mounts,omitempty"`
 }
 
 // Post is one post-processor to run.

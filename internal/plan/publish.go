@@ -45,20 +45,38 @@ func (p *planner) targets(c *baking) []Target {
 			p.problems.Append(bake.CheckRepository(t.Repository, where.At(i, "repository")))
 			continue
 		}
+		targets[i].Tags = nil
 		for j, tag := range t.Tags {
 			pos := where.At(i, "tags", j)
-			if tag == "auto" {
-				p.problems.Add(pos, `write them out, such as "${git.short_sha}"`, "automatic tags are not supported yet")
+			if tag == autoTags {
+				p.automatic(c, &targets[i], repo, t.Tags, pos)
 				continue
 			}
 			if !validTag.MatchString(tag) {
 				p.problems.Add(pos, "a tag has letters, digits, _, . and -, starts with none of the last two, and has at most 128 characters", "%q is no tag", tag)
 				continue
 			}
-			p.pushes = append(p.pushes, pushed{repo.Tag(tag).Name(), t.Repository + ":" + tag, c.b.bakeName(), pos})
+			targets[i].Tags = append(targets[i].Tags, tag)
+			p.pushes = append(p.pushes, pushed{repo.Tag(tag).Name(), t.Repository + ":" + tag, c.b.familyName(), pos})
 		}
 	}
 	return targets
+}
+
+// autoTags stands for the tags that follow from the event or the checkout.
+const autoTags = "auto"
+
+// automatic adds the tags that "auto" stands for, less those written out too.
+func (p *planner) automatic(c *baking, t *Target, repo name.Repository, written []string, pos diag.Pos) {
+	if p.facts.Tags == nil {
+		p.problems.Warn(pos, "write the tags out, or bake in a git checkout", "what the tag auto stands for is not known here: the image is pushed by its digest only")
+	}
+	for _, tag := range p.facts.Tags {
+		if !slices.Contains(written, tag) {
+			t.Tags = append(t.Tags, tag)
+			p.pushes = append(p.pushes, pushed{repo.Tag(tag).Name(), t.Repository + ":" + tag, c.b.familyName(), pos})
+		}
+	}
 }
 
 var validTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)

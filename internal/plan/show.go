@@ -9,10 +9,11 @@ import (
 
 // MatrixLeg is one job of a GitHub matrix: one bake.
 type MatrixLeg struct {
-	Image   string `json:"image"`
-	Builder string `json:"builder"`
-	Bake    string `json:"bake"`
-	Only    string `json:"only"` // the -only pattern that selects it
+	Image    string `json:"image"`
+	Builder  string `json:"builder"`
+	Bake     string `json:"bake"`
+	Platform string `json:"platform"` // empty: the runner's own
+	Only     string `json:"only"`     // the -only pattern that selects it
 }
 
 // Matrix is the plan's bakes as GitHub's strategy.matrix takes them. Bakes that
@@ -23,7 +24,7 @@ func Matrix(p Plan) ([]byte, error) {
 	for _, img := range p.Images {
 		for _, b := range img.Bakes {
 			if !b.Ancestor {
-				legs = append(legs, MatrixLeg{b.Image, b.Builder, b.Name, b.Name})
+				legs = append(legs, MatrixLeg{b.Image, b.Builder, b.Name, b.Platform, b.Name})
 			}
 		}
 	}
@@ -40,6 +41,9 @@ func Tree(p Plan) string {
 	for _, img := range p.Images {
 		for _, b := range img.Bakes {
 			t.bake(b)
+		}
+		for _, i := range img.Indexes {
+			t.index(i)
 		}
 	}
 	return t.String()
@@ -88,6 +92,14 @@ func (t *tree) bake(b Bake) {
 		t.line(1, "then %s", strings.Join(titles, " -> "))
 	}
 	for _, target := range b.Publish {
+		t.line(1, "publish %s", target)
+	}
+}
+
+func (t *tree) index(i Index) {
+	t.WriteByte('\n')
+	t.line(0, "%s (index of %s)", i.Name, strings.Join(i.Bakes, ", "))
+	for _, target := range i.Publish {
 		t.line(1, "publish %s", target)
 	}
 }

@@ -12,14 +12,15 @@ import (
 
 // image is an image of the template with what it is made from resolved.
 type image struct {
-	tmpl     *template.Image
-	from     *image
-	fromBad  bool   // From names no image: reported, so what follows from it is not
-	edges    []edge // every image that must be baked before, from among them
-	builders []*builder
-	shared   *imageParts
-	steps    []sharedStep // one for each provisioner
-	state    state
+	tmpl      *template.Image
+	from      *image
+	fromBad   bool   // From names no image: reported, so what follows from it is not
+	edges     []edge // every image that must be baked before, from among them
+	builders  []*builder
+	shared    *imageParts
+	platforms []string     // none: the builders' own
+	steps     []sharedStep // one for each provisioner
+	state     state
 }
 
 // edge is a reason for one image to be baked before another.
@@ -44,23 +45,27 @@ type builder struct {
 	typ      string
 	body     value.Node // of an inherited builder: the parent's less its source
 	parent   *builder   // whose image it starts from
+	platform string     // of the image's platforms; empty: the builder's own
+	family   *family    // with its brothers for other platforms; nil: there are none
 	selected bool       // by -only and -except
 	needed   bool       // selected, or an ancestor of one that is
 	bake     *Bake
 }
 
 // bakeName is the name of a bake for people: image.builder, or the builder
-// alone where images have no names.
+// alone where images have no names, and @platform where there are several.
 func (b *builder) bakeName() string {
-	if b.image.tmpl.Name == "" {
-		return b.name
+	if b.family != nil {
+		return b.familyName() + "@" + b.platform
 	}
-	return b.image.tmpl.Name + "." + b.name
+	return b.familyName()
 }
 
 // called reports whether the template means this builder by the name: its own,
-// or the expression that makes it.
-func (b *builder) called(name string) bool { return name == b.name || name == b.Name }
+// the expression that makes it, or the platform, alone or after the name.
+func (b *builder) called(name string) bool {
+	return name == b.name || name == b.Name || b.platform != "" && (name == b.platform || name == b.name+"@"+b.platform)
+}
 
 // link finds what every image is made from, and puts the images in an order in
 // which they can be baked. It reports false where there is none.
@@ -168,11 +173,15 @@ func (o *order) cycle(closing edge) {
 // inherit finds every image's builders, parents first.
 func (p *planner) inherit() {
 	for _, img := range p.images {
+		img.platforms = p.platforms(img)
 		list := img.tmpl.Builders
 		switch {
 		case len(list) > 0:
 		case img.from != nil:
 			for _, b := range img.from.builders {
+				if b.family != nil && b.family.bakes[0] != b {
+					continue
+				}
 				list = append(list, template.Builder{
 					Component: template.Component{Type: b.typ, Pos: img.tmpl.FromPos}, Name: b.name, NamePos: img.tmpl.FromPos, Inherit: true,
 				})
@@ -206,10 +215,7 @@ func (p *planner) addBuilder(img *image, t template.Builder) {
 			b.body = p.builders.byName[of.typ].withoutSources(of.body)
 		}
 	}
-	if img.from != nil {
-		b.parent = p.parent(b, img.from)
-	}
-	img.builders = append(img.builders, b)
+	p.addPlatforms(b)
 }
 
 // called is the image's builder with the name, or nil.
@@ -234,29 +240,47 @@ func (p *planner) builderName(t template.Builder) string {
 	return name
 }
 
-// parent is the bake of another image that a builder goes with: of the same
-// name, else the only one of the same type, else the only one.
-func (p *planner) parent(b *builder, from *image) *builder {
-	if same := from.called(b.name); same != nil {
-		return same
+// parent is the bake of another image that a builder goes with: for the same
+// platform, and of the same name, else the only one of the same type, else the
+// only one. strict leaves out images that do not say what platform they are for.
+func (p *planner) parent(b *builder, from *image, strict bool) *builder {
+	candidates := matching(from.builders, b.platform)
+	if len(candidates) == 0 && !strict && len(from.platforms) == 0 {
+		candidates = from.builders
 	}
-	candidates := from.builders
-	var sameType []*builder
-	for _, other := range from.builders {
-		if other.typ == b.typ {
-			sameType = append(sameType, other)
+	if len(candidates) == 0 && len(from.builders) > 0 {
+		p.noPlatform(b, from)
+		return nil
+	}
+	all := candidates
+	for _, fits := range []func(*builder) bool{
+		func(other *builder) bool { return other.called(b.name) },
+		func(other *builder) bool { return other.typ == b.typ },
+	} {
+		var fitting []*builder
+		for _, other := range all {
+			if fits(other) {
+				fitting = append(fitting, other)
+			}
 		}
-	}
-	if len(sameType) > 0 {
-		candidates = sameType
+		if len(fitting) == 1 {
+			return fitting[0]
+		}
+		if len(fitting) > 0 {
+			candidates = fitting
+			break
+		}
 	}
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
 	if len(candidates) > 1 {
-		names := make([]string, len(from.builders))
-		for i, other := range from.builders {
+		names := make([]string, len(all))
+		for i, other := range all {
 			names[i] = other.name
+			if other.family != nil {
+				names[i] += "@" + other.platform
+			}
 		}
 		p.problems.Add(b.NamePos, fmt.Sprintf("give it the name of one of them: %s", strings.Join(names, ", ")),
 			"builder %q could start from several bakes of image %q", b.name, from.tmpl.Name)

@@ -91,7 +91,7 @@ func (p *planner) cached(step Step, outside bool) bool {
 	case "never":
 		return false
 	}
-	return !outside && p.template.Format != "packer-json" && !readsMachine(step.Body, step.Common.Env)
+	return !outside && p.template.Format != "packer-json" && !readsMachine(step.Late()...)
 }
 
 // readsMachine reports whether nodes depend on facts that only a machine has,
@@ -145,6 +145,7 @@ func (p *planner) stepCommon(c *baking, pr *template.Provisioner) *StepCommon {
 		p.problems.Add(where.At("max_retries"), "", "max_retries cannot be negative")
 	}
 	p.environment(common.Env)
+	p.mounts(common.Mounts, where)
 	return common
 }
 
@@ -194,7 +195,7 @@ func (p *planner) reads(b *builder, step Step) {
 	if !ok {
 		return
 	}
-	from := p.parent(b, img)
+	from := p.parent(b, img, false)
 	if from == nil || from.bakeName() == b.bake.From {
 		return
 	}

@@ -77,6 +77,7 @@ func (s schemaWriter) variable() object {
 func (s schemaWriter) image() object {
 	return s.keys(imageFields(), map[string]object{
 		"from":                      {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]*$"},
+		"platforms":                 anyOf(object{"type": "string"}, listOf(object{"type": "string"})),
 		"builders":                  s.builders(),
 		"provisioners":              listOf(ref("provisioner")),
 		"error_cleanup_provisioner": ref("provisioner"),

@@ -197,7 +197,9 @@ func needs(b plan.Bake) []string {
 		steps = append(steps[:len(steps):len(steps)], *b.Cleanup)
 	}
 	for _, s := range steps {
-		names = append(append(names, s.Body.Needs()...), s.Common.Env.Needs()...)
+		for _, n := range s.Late() {
+			names = append(names, n.Needs()...)
+		}
 	}
 	for _, sequence := range b.Posts {
 		for _, p := range sequence {

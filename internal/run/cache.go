@@ -13,8 +13,9 @@ import (
 
 // Cache keeps what steps did, so that a later run need not do it again.
 type Cache interface {
-	// Open is the cache as one bake sees it.
-	Open(ctx context.Context, b plan.Bake) BakeCache
+	// Open is the cache as one bake sees it, whose steps have these keys: all,
+	// or those up to the first that may not be cached.
+	Open(ctx context.Context, b plan.Bake, keys []Key) BakeCache
 }
 
 // BakeCache is one bake's view of a Cache. What it cannot do costs time only,
@@ -28,6 +29,10 @@ type BakeCache interface {
 	// Close writes what is to be written elsewhere. It is called once, when
 	// the bake has succeeded.
 	Close(ctx context.Context)
+	// Check is called when a bake failed that had something of the cache. It
+	// reads all that was given or kept, sees to it that what is damaged is not
+	// given again, and returns what it found; nil: nothing is damaged.
+	Check(ctx context.Context) error
 }
 
 // Key identifies a tree: the source and every step so far with all they depend
@@ -66,16 +71,21 @@ func (c *stepCache) close(ctx context.Context) {
 	}
 }
 
-// cached finds how far an earlier bake came on the same source.
-func (r *runner) cached(ctx context.Context, b plan.Bake, source string) (*stepCache, error) {
+// cached finds how far an earlier bake came on the same source; nothing when
+// the bake is done anew.
+func (r *runner) cached(ctx context.Context, res *Result, source string) (*stepCache, error) {
 	if r.Cache == nil || source == "" {
 		return nil, nil
 	}
+	b := res.Bake
 	keys, err := r.keys(ctx, b, source)
 	if err != nil {
 		return nil, err
 	}
-	c := &stepCache{BakeCache: r.Cache.Open(ctx, b), keys: keys}
+	c := &stepCache{BakeCache: r.Cache.Open(ctx, b, keys), keys: keys}
+	if res.anew {
+		return c, nil
+	}
 	if !r.each(b) { // one checkpoint for all steps, or none
 		if last := len(keys) - 1; last >= 0 && last == len(b.Steps)-1 && !r.ignored(b, last) {
 			r.find(ctx, c, b, last)
@@ -179,11 +189,18 @@ func (r *runner) inputs(ctx context.Context, b plan.Bake, s plan.Step) (Inputs, 
 		return nil, fmt.Errorf("cache key: %w", err)
 	}
 	of := Inputs{"provisioner": s.Type, "config": string(body), "env": string(env), "cache_key": s.Common.CacheKey}
+	if len(s.Common.Mounts) > 0 {
+		mounts, err := json.Marshal(s.Common.Mounts)
+		if err != nil {
+			return nil, fmt.Errorf("cache key: %w", err)
+		}
+		of["mounts"] = string(mounts)
+	}
 	for _, in := range s.Inputs {
 		of["file "+in.Path] = in.Digest
 	}
 	if s.Reads != "" {
-		digest, err := stages{r.bakes, b.Builder, r.Images}.Digest(ctx, s.Reads)
+		digest, err := stages{r.bakes, b, r.Images}.Digest(ctx, s.Reads)
 		if err != nil {
 			return nil, err
 		}

@@ -22,8 +22,9 @@ type memory struct {
 	kept map[string]bake.Checkpoint
 }
 
-func (m *memory) Open(context.Context, plan.Bake) run.BakeCache { return m }
-func (m *memory) Close(context.Context)                         {}
+func (m *memory) Open(context.Context, plan.Bake, []run.Key) run.BakeCache { return m }
+func (m *memory) Close(context.Context)                                    {}
+func (m *memory) Check(context.Context) error                              { return nil }
 
 func (m *memory) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool) {
 	m.mu.Lock()

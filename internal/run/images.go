@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/plan"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
 
@@ -13,7 +15,7 @@ import (
 // other reference on.
 type stages struct {
 	bakes   []*pending
-	builder string // preferred where an image has several bakes
+	reader  plan.Bake // where an image has several bakes, those that this one waits for and of its builder are preferred
 	outside bake.ImageReader
 }
 
@@ -42,14 +44,25 @@ func (s stages) Digest(ctx context.Context, ref string) (string, error) {
 	return s.outside.Digest(ctx, ref)
 }
 
+// rank says how well a bake goes with the reader.
+func (s stages) rank(p *pending) (rank int) {
+	if p.Bake.Builder == s.reader.Builder {
+		rank++
+	}
+	if p.Bake.Name == s.reader.From || slices.Contains(s.reader.After, p.Bake.Name) {
+		rank += 2
+	}
+	return rank
+}
+
 // find gives the image of a bake of this run, or nil for one from elsewhere.
 func (s stages) find(ctx context.Context, ref string) (*bake.Artifact, error) {
 	var found *pending
 	for _, p := range s.bakes {
-		if p.Bake.Image != ref && p.Bake.Name != ref {
+		if p.members != nil || p.Bake.Image != ref && p.Bake.Name != ref {
 			continue
 		}
-		if found == nil || p.Bake.Builder == s.builder {
+		if found == nil || s.rank(p) >= s.rank(found) {
 			found = p
 		}
 	}

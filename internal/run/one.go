@@ -23,39 +23,51 @@ type runner struct {
 // one bakes one image on one builder. It is the product: start a machine, take
 // it through its steps, commit, derive, load, publish, close.
 func (r *runner) one(ctx context.Context, res *Result, from *bake.Artifact) {
-	res.Err = func() error {
-		b := res.Bake
-		job, err := r.job(b, from)
-		if err != nil {
-			return err
-		}
-		builder, err := newComponent(r.Catalog.Builders, "builder", b.Type, b.Body, r.scope(b, nil), b.Pos)
-		if err != nil {
-			return err
-		}
-		made, closed, err := r.machine(ctx, builder, job, res)
-		defer closed()
-		if err != nil {
-			return err
-		}
-		publisher := r.publisher(res)
-		artifacts, err := r.posts(ctx, publisher, b, job, made)
-		if err != nil {
-			return err
-		}
-		if artifacts, err = r.load(ctx, tagged(artifacts, b.Publish)); err != nil {
-			return err
-		}
-		if err := publish(ctx, publisher, b, artifacts); err != nil {
-			return err
-		}
-		res.Artifacts = artifacts
-		r.announce(b, artifacts)
-		return nil
-	}()
+	res.Err = r.healed(ctx, res, from, r.bake(ctx, res, from))
+	var lacks *withheldError
+	if errors.As(res.Err, &lacks) {
+		res.Err = nil
+		r.skip(res, lacks.Error())
+	}
 	if cause := context.Cause(ctx); res.Err != nil && cause != nil {
 		res.Err = &cutShort{cause, res.Err}
 	}
+}
+
+// bake is what one does, once.
+func (r *runner) bake(ctx context.Context, res *Result, from *bake.Artifact) error {
+	b := res.Bake
+	job, err := r.job(b, from)
+	if err != nil {
+		return err
+	}
+	if err := r.withheld("the builder", b.Body); err != nil {
+		return err
+	}
+	builder, err := newComponent(r.Catalog.Builders, "builder", b.Type, b.Body, r.scope(b, nil), b.Pos)
+	if err != nil {
+		return err
+	}
+	made, closed, err := r.machine(ctx, builder, job, res)
+	defer closed()
+	if err != nil {
+		return err
+	}
+	publisher := r.publisher(res)
+	artifacts, err := r.posts(ctx, publisher, b, job, made)
+	if err != nil {
+		return err
+	}
+	if artifacts, err = r.load(ctx, tagged(artifacts, b.Publish)); err != nil {
+		return err
+	}
+	if err := publish(ctx, publisher, b, artifacts); err != nil {
+		return err
+	}
+	res.Artifacts = artifacts
+	r.announce(b, artifacts)
+	res.cache.close(ctx)
+	return nil
 }
 
 // cutShort is the error of a bake that a cancellation ended: what it was doing
@@ -92,7 +104,8 @@ func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job
 		return named(made, res.Bake.From), func() {}, err
 	}
 	made, err := r.provision(ctx, m, job, res, cache)
-	detach := err != nil && r.failed(ctx, m, job, res)
+	var lacks *withheldError
+	detach := err != nil && !errors.As(err, &lacks) && r.failed(ctx, m, job, res)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -122,12 +135,17 @@ func (r *runner) start(ctx context.Context, builder bake.Builder, job bake.Job, 
 	if err != nil {
 		return nil, nil, err
 	}
-	cache, err := r.cached(ctx, res.Bake, source)
+	cache, err := r.cached(ctx, res, source)
 	if err != nil {
 		return nil, nil, err
 	}
-	if r.skipDone(res, cache) == len(res.Bake.Steps) {
+	res.cache = cache
+	done := r.skipDone(res, cache)
+	if done == len(res.Bake.Steps) {
 		return nil, cache, nil
+	}
+	if err := r.withheldStep(res.Bake, done); err != nil { // no machine just to find that out
+		return nil, nil, err
 	}
 	m, err := resumer.Resume(ctx, job, cache.checkpoints())
 	return m, cache, err
@@ -150,7 +168,7 @@ func (r *runner) end(m bake.Machine, detach bool, res *Result) {
 func (r *runner) job(b plan.Bake, from *bake.Artifact) (bake.Job, error) {
 	job := bake.Job{
 		RunID: r.RunID, Name: b.Name, Image: b.Image, Builder: b.Builder, Type: b.Type,
-		From: from, Epoch: b.Epoch, Config: b.Config, Keep: b.Keep,
+		From: from, Epoch: b.Epoch, Config: b.Config, Keep: b.Keep, Mounts: allMounts(b),
 		Dir: r.Dir, Force: r.Force, Debug: r.Debug,
 		Notify: func(text string) { r.emit(b.Name, bake.Event{Type: bake.Note, Text: text}) },
 	}

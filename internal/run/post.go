@@ -27,6 +27,11 @@ func (r *runner) posts(ctx context.Context, to bake.Publisher, b plan.Bake, job 
 		current := []bake.Artifact{made}
 		for i, p := range sequence {
 			out, keep, err := r.post(ctx, to, b, job, p, made.Facts, current)
+			var lacks *withheldError
+			if errors.As(err, &lacks) {
+				r.emit(b.Name, bake.Event{Type: bake.Warned, Text: lacks.Error()})
+				break
+			}
 			if err != nil {
 				failed = append(failed, fmt.Errorf("%spost-processor %d.%d (%s): %w", place(p.Pos), n+1, i+1, p.Type, err))
 				break
@@ -62,6 +67,9 @@ func (r *runner) post(ctx context.Context, to bake.Publisher, b plan.Bake, job b
 	facts := joined(made)
 	for _, a := range in {
 		maps.Copy(facts, a.Facts)
+	}
+	if err := r.withheld("post-processor "+p.Title, p.Body); err != nil {
+		return nil, false, err
 	}
 	post, err := newComponent(r.Catalog.Posts, "post-processor", p.Type, p.Body, r.scope(b, facts), p.Pos)
 	if err != nil {

@@ -43,6 +43,7 @@ type Options struct {
 	Dir       string        // the template's folder, absolute
 	OutDir    string        // the folder imgbake was started in
 	Vars      []string      // K=V for every command: proxies
+	Agent     string        // the socket of an SSH agent, for steps that ask for it; may be empty
 	Now       func() time.Time
 	Parallel  int // bakes at once; 0: no limit
 	OnError   OnError
@@ -68,6 +69,8 @@ type Result struct {
 	Seconds   float64
 
 	abort bool // a person chose to leave the machine as it is
+	anew  bool // nothing of the cache is used
+	cache *stepCache
 }
 
 // StepResult is what became of one step.
@@ -83,22 +86,14 @@ type StepResult struct {
 var ErrFailFast = errors.New("another bake failed (--fail-fast)")
 
 // Run carries out every bake of the plan and returns one result each, in the
-// plan's order. It returns when everything it started has ended.
+// plan's order, and behind an image's bakes one for each index of them. It returns when everything it started has ended.
 func Run(ctx context.Context, p plan.Plan, o Options) []Result {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &runner{Options: o, cancel: cancel}
 	started := o.Now()
 
-	var bakes []*pending
-	byName := map[string]*pending{}
-	for _, image := range p.Images {
-		for _, b := range image.Bakes {
-			one := &pending{Result: Result{Bake: b}, done: make(chan struct{})}
-			bakes = append(bakes, one)
-			byName[b.Name] = one
-		}
-	}
+	bakes, byName := pend(p)
 	r.bakes = bakes
 	o.Sink.Emit(bake.Event{Time: started, Type: bake.RunStarted, Text: p.Template, Data: map[string]string{"bakes": strings.Join(names(bakes), ",")}})
 	slots := newSlots(o.Parallel, len(bakes))
@@ -133,7 +128,8 @@ func names(bakes []*pending) []string {
 // pending is a bake that others may wait for. Result is complete once done is closed.
 type pending struct {
 	Result
-	done chan struct{}
+	done    chan struct{}
+	members []*pending // of an index
 }
 
 // lacking says why the bake has no image, so that a skipped descendant names
@@ -189,7 +185,7 @@ func (r *runner) await(ctx context.Context, p *pending, byName map[string]*pendi
 		}
 		<-needed.done
 		made := stage(needed.Artifacts)
-		if made == nil {
+		if made == nil && (p.members == nil || needed.Err != nil || needed.Skipped != "") {
 			r.skip(&p.Result, needed.lacking())
 			return
 		}
@@ -208,12 +204,18 @@ func (r *runner) await(ctx context.Context, p *pending, byName map[string]*pendi
 	}
 	p.Started = r.Now()
 	r.emit(p.Bake.Name, bake.Event{Type: bake.BakeStarted, Steps: len(p.Bake.Steps)})
-	r.one(ctx, &p.Result, from)
+	if p.members != nil {
+		r.index(ctx, p)
+	} else {
+		r.one(ctx, &p.Result, from)
+	}
 	if p.Err != nil && r.FailFast {
 		r.cancel(ErrFailFast) // before the slot is free for another bake
 	}
 	p.Seconds = r.Now().Sub(p.Started).Seconds()
-	r.emit(p.Bake.Name, bake.Event{Type: bake.BakeFinished, Seconds: p.Seconds, Error: r.errorText(p.Err)})
+	if p.Skipped == "" { // else that was its end
+		r.emit(p.Bake.Name, bake.Event{Type: bake.BakeFinished, Seconds: p.Seconds, Error: r.errorText(p.Err)})
+	}
 }
 
 func (r *runner) skip(res *Result, why string) {

@@ -50,6 +50,9 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 	b, each := res.Bake, r.each(res.Bake)
 	last := len(b.Steps) - 1
 	for i := len(res.Steps); i <= last; i++ {
+		if err := r.withheldStep(b, i); err != nil {
+			return made, err
+		}
 		if err := r.step(ctx, m, job, res, i); err != nil {
 			return made, err
 		}
@@ -64,7 +67,6 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 		return made, fmt.Errorf("commit: %w", err)
 	}
 	cache.keep(ctx, last, made)
-	cache.close(ctx)
 	made.Facts = joined(m.Facts(), made.Facts)
 	return made, nil
 }
@@ -180,18 +182,26 @@ func (r *runner) attempt(ctx context.Context, m bake.Machine, job bake.Job, b pl
 		stepCtx, cancel = context.WithTimeoutCause(ctx, s.Common.Timeout, fmt.Errorf("timeout after %s", s.Common.Timeout))
 		defer cancel()
 	}
+	env, unmount, err := r.mount(stepCtx, m, s, scope, env)
+	if err != nil {
+		return fail(nil, err)
+	}
 	out := r.output(b.Name, number)
 	err = provisioner.Provision(stepCtx, bake.Env{
 		Communicator: m.Communicator(), Job: job, Vars: r.vars(b, m.Facts(), env), Files: r.Files,
-		Host: r.Host, HostDir: r.Dir, Ask: r.Ask, Image: stages{r.bakes, b.Builder, r.Images},
+		Host: r.Host, HostDir: r.Dir, Ask: r.Ask, Image: stages{r.bakes, b, r.Images},
 		Stdout: out.stdout, Stderr: out.stderr, Sink: out,
 	})
 	out.flush()
+	unmounted := unmount()
 	if err != nil {
 		if cause := context.Cause(stepCtx); cause != nil && ctx.Err() == nil {
 			err = cause
 		}
 		return fail(out.tail.lines(), err)
+	}
+	if unmounted != nil {
+		return fail(nil, fmt.Errorf("mounts: %w", unmounted))
 	}
 	return nil
 }

@@ -26,10 +26,10 @@ const (
 	Chroot     = "chroot"
 )
 
-// Layer is one layer of a tree, lowest first. Its identity is that of its
-// content: the digest of the plain tar.
+// Layer is one layer of a tree, lowest first.
 type Layer struct {
-	DiffID string
+	Digest string // of the bytes that Open gives; the caller vouches for it
+	DiffID string // of the plain tar, as sha256:…; checked when the layer is unpacked
 	Open   layer.Opener
 }
 
@@ -55,10 +55,11 @@ type Options struct {
 // Mount is something that a machine sees while a step runs.
 type Mount struct {
 	Target   string // absolute path inside; made if it is not there, and then removed again
-	Shared   string // a folder below Options.Shared; empty: a new tmpfs
-	File     bool   // the target is a file, on a tmpfs of its own, with the content given
-	Mode     uint32 // of the file
-	UID, GID int    // of the file
+	Shared   string // a folder below Options.Shared, made if it is not there; empty: a new tmpfs
+	File     bool   // the target is a file, in memory, with the content given
+	Socket   bool   // the target is a socket: see Machine.Listen
+	Mode     uint32 // of the file, or of a shared folder that is new
+	UID, GID int    // of the same
 	ReadOnly bool
 	Options  string // of a tmpfs, as for mount: size=1m,mode=0700
 }

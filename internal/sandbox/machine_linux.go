@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -101,7 +102,7 @@ func (r *Roots) copyTree(ctx context.Context, chain []Layer, dir string) error {
 			return err
 		}
 		s := setup{Options: Options{Isolation: Chroot}, Root: dir, Plain: true, Unpack: true}
-		err = errors.Join(feed(ctx, s, stream), stream.Close())
+		err = errors.Join(feedLayer(ctx, s, l, stream), stream.Close())
 		if err != nil {
 			return fmt.Errorf("unpacking layer %s: %w", l.DiffID, err)
 		}
@@ -249,6 +250,28 @@ func (m *Machine) Mount(ctx context.Context, mount Mount, content io.Reader) err
 	return err
 }
 
+// Listen makes a socket at the path, until Unmount, and returns its listener.
+func (m *Machine) Listen(ctx context.Context, target string) (net.Listener, error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer ours.Close()
+	r := request{Op: "mount", Mount: &Mount{Target: target, Socket: true}}
+	if _, err := m.ask(ctx, r, passedOn{theirs}, nil, nil); err != nil {
+		return nil, err
+	}
+	files, err := take(ours)
+	if err != nil {
+		return nil, fmt.Errorf("socket at %s: %w", target, err)
+	}
+	defer closeAll(files)
+	if len(files) != 1 {
+		return nil, fmt.Errorf("socket at %s: %d descriptors came", target, len(files))
+	}
+	return net.FileListener(files[0])
+}
+
 // Unmount undoes every Mount.
 func (m *Machine) Unmount(ctx context.Context) error {
 	_, err := m.ask(ctx, request{Op: "unmount"}, nil, nil, nil)
@@ -332,8 +355,12 @@ func (p *plumbing) fail(err error) {
 
 // input is a descriptor from which the reader's content can be read.
 func (p *plumbing) input(r io.Reader) (*os.File, error) {
-	if r == nil {
+	switch r := r.(type) {
+	case nil:
 		return p.null(os.O_RDONLY)
+	case passedOn:
+		p.theirs = append(p.theirs, r.File)
+		return r.File, nil
 	}
 	theirs, ours, err := os.Pipe()
 	if err != nil {
@@ -348,6 +375,9 @@ func (p *plumbing) input(r io.Reader) (*os.File, error) {
 	}()
 	return theirs, nil
 }
+
+// passedOn is a descriptor that the machine gets as it is.
+type passedOn struct{ *os.File }
 
 // readerOnly notes the reader's own errors.
 type readerOnly struct {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
 // Roots is a folder of unpacked layers and of machines. Several processes may
@@ -68,7 +70,7 @@ func chainIDs(chain []Layer) []string {
 	ids := make([]string, len(chain))
 	before := ""
 	for i, l := range chain {
-		sum := sha256.Sum256([]byte(before + " " + l.DiffID))
+		sum := sha256.Sum256([]byte(before + " " + l.Digest + " " + l.DiffID))
 		before = hex.EncodeToString(sum[:])
 		ids[i] = before[:20]
 	}
@@ -164,10 +166,32 @@ func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) 
 	if len(below) == 0 {
 		s.Root, s.Plain = filepath.Join(work.path, upperDir), true
 	}
-	if err := feed(ctx, s, stream); err != nil {
+	if err := feedLayer(ctx, s, l, stream); err != nil {
 		return err
 	}
 	return os.Rename(filepath.Join(work.path, upperDir), r.layer(id))
+}
+
+// feedLayer unpacks a layer and checks that it is what its image says: others
+// may rely on that.
+func feedLayer(ctx context.Context, s setup, l Layer, stream io.Reader) error {
+	plain, err := layer.Decompress(stream, layer.Limits{Ratio: 1 << 20}) // zeros compress well
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	sum := sha256.New()
+	all := io.TeeReader(plain, sum)
+	if err := feed(ctx, s, all); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, all); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != l.DiffID {
+		return fmt.Errorf("its content is %s, which is not what the image's configuration says", got)
+	}
+	return nil
 }
 
 // feed runs a first process that reads a layer.
@@ -311,8 +335,8 @@ func (r *Roots) prune(lockName string) (bool, error) {
 	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return false, nil
 	}
-	layer := strings.TrimSuffix(lockName, ".lock")
-	if _, err := os.Lstat(layer); errors.Is(err, fs.ErrNotExist) {
+	folder := strings.TrimSuffix(lockName, ".lock")
+	if _, err := os.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	gone, err := r.newWork()
@@ -320,7 +344,7 @@ func (r *Roots) prune(lockName string) (bool, error) {
 		return false, err
 	}
 	defer r.remove(gone)
-	return true, os.Rename(layer, filepath.Join(gone.path, "layer"))
+	return true, os.Rename(folder, filepath.Join(gone.path, "layer"))
 }
 
 // flock waits for a lock, or for the end of the context.

@@ -6,9 +6,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -45,7 +48,46 @@ func rootfs(t *testing.T) sandbox.Layer {
 	if file == "" {
 		missing(t, "IMGBAKE_TEST_ROOTFS, a tar of a Debian root file system")
 	}
-	return sandbox.Layer{DiffID: "rootfs", Open: func() (io.ReadCloser, error) { return os.Open(file) }}
+	return identified(t, func() (io.ReadCloser, error) { return os.Open(file) })
+}
+
+// identified is a layer with the identity of its content, a plain tar.
+func identified(t *testing.T, open layer.Opener) sandbox.Layer {
+	t.Helper()
+	content, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, content); err != nil {
+		t.Fatal(err)
+	}
+	id := fmt.Sprintf("sha256:%x", sum.Sum(nil))
+	return sandbox.Layer{Digest: id, DiffID: id, Open: open}
+}
+
+// A layer that is not what its image says is refused, before others rely on it.
+func TestLayerOfAnotherIdentity(t *testing.T) {
+	if os.Geteuid() != 0 {
+		missing(t, "root")
+	}
+	for _, isolation := range []string{sandbox.Namespaces, sandbox.Chroot} {
+		dir := t.TempDir()
+		roots, err := sandbox.Open(dir, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := rootfs(t)
+		l.DiffID = "sha256:" + strings.Repeat("0", 64)
+		if m, err := roots.Start(t.Context(), []sandbox.Layer{l}, sandbox.Options{Isolation: isolation}); err == nil {
+			m.Close()
+			t.Errorf("%s: was accepted", isolation)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "0", "*", "*")); len(left) > 1 { // the layer's lock
+			t.Errorf("%s: left: %v", isolation, left)
+		}
+	}
 }
 
 func start(t *testing.T, o sandbox.Options, more ...sandbox.Layer) *sandbox.Machine {
@@ -178,7 +220,7 @@ func list(data []byte) string {
 // A layer that does not name its parents keeps their modes, and one that
 // deletes deletes.
 func TestLayersOnLayers(t *testing.T) {
-	top := sandbox.Layer{DiffID: "top", Open: func() (io.ReadCloser, error) {
+	top := identified(t, func() (io.ReadCloser, error) {
 		var buf bytes.Buffer
 		tw := tar.NewWriter(&buf)
 		for _, h := range []*tar.Header{
@@ -190,7 +232,7 @@ func TestLayersOnLayers(t *testing.T) {
 		}
 		tw.Close()
 		return io.NopCloser(&buf), nil
-	}}
+	})
 	for _, isolation := range []string{sandbox.Namespaces, sandbox.Chroot} {
 		m := start(t, sandbox.Options{Isolation: isolation}, top)
 		if got := sh(t, m, "stat -c %a /root /tmp; test ! -e /etc/issue; ls /root"); got != "700\n1777\nx" {

@@ -83,7 +83,7 @@ func (s *server) do(ctx context.Context, r request, stdin, stdout, stderr *os.Fi
 	case "exec":
 		return s.exec(ctx, r, stdin, stdout, stderr)
 	case "guest":
-		return guest.Main(r.Args, stdin, stdout, stderr), nil
+		return aside(func() int { return guest.Main(r.Args, stdin, stdout, stderr) }), nil
 	case "delta":
 		return 0, s.delta(ctx, r, stdin, stdout)
 	case "settle":
@@ -94,6 +94,21 @@ func (s *server) do(ctx context.Context, r request, stdin, stdout, stderr *os.Fi
 		return 0, s.unmount()
 	}
 	return 0, fmt.Errorf("%q: unknown request", r.Op)
+}
+
+// aside runs something with a umask of its own, on a thread that is then thrown
+// away: commands that start meanwhile keep theirs.
+func aside(work func() int) (status int) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if status = guest.StatusFailed; unix.Unshare(unix.CLONE_FS) == nil {
+			status = work()
+		}
+	}()
+	<-done
+	return status
 }
 
 // exec starts the helper as the command's parent, with the command's user and

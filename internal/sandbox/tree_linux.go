@@ -23,6 +23,9 @@ const (
 	mergedDir = "merged"
 )
 
+// maxLayers is OVL_MAX_STACK of the kernel.
+const maxLayers = 500
+
 // private is where a machine keeps what is ours: a tmpfs, no part of the tree.
 const private = "/" + layer.HelperDir
 
@@ -86,25 +89,33 @@ func ownFolder(merged string) error {
 	return nil
 }
 
-// overlay mounts the layers. Their paths are relative, so that many fit into
-// the page that mount(2) takes.
+// overlay mounts the layers. They get names of a few letters, so that as many as
+// overlayfs takes fit into the page that mount(2) takes.
 func (s *setup) overlay() error {
-	lowers := make([]string, len(s.Lowers))
-	base := filepath.Dir(s.Lowers[0])
-	for i, dir := range s.Lowers { // overlayfs wants the highest first
-		rel, err := filepath.Rel(base, dir)
-		if err != nil {
-			return err
-		}
-		lowers[len(lowers)-1-i] = rel
+	if n := len(s.Lowers); n > maxLayers {
+		return fmt.Errorf("%d layers are more than the %d that overlayfs takes: %w", n, maxLayers, unix.ENOSYS)
 	}
-	if err := os.Chdir(base); err != nil {
+	short := filepath.Join(s.Root, "l")
+	if err := os.Mkdir(short, 0o700); err != nil {
 		return err
 	}
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,metacopy=off,redirect_dir=off",
+	lowers := make([]string, len(s.Lowers))
+	for i, dir := range s.Lowers { // overlayfs wants the highest first
+		name := strconv.FormatInt(int64(i), 36)
+		if err := os.Symlink(dir, filepath.Join(short, name)); err != nil {
+			return err
+		}
+		lowers[len(lowers)-1-i] = name
+	}
+	if err := os.Chdir(short); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,metacopy=off",
 		strings.Join(lowers, ":"), filepath.Join(s.Root, upperDir), filepath.Join(s.Root, workDir))
 	if s.UserNS {
-		options += ",userxattr"
+		options += ",userxattr" // which never makes redirects, and refuses redirect_dir=off
+	} else {
+		options += ",redirect_dir=off"
 	}
 	if err := unix.Mount("overlay", filepath.Join(s.Root, mergedDir), "overlay", 0, options); err != nil {
 		return err

@@ -23,7 +23,8 @@ type setup struct {
 	Remove   string // a folder to remove, with the rights of the user namespace, and end
 	Squashed bool   // everything has one owner
 
-	upper *os.File
+	upper  *os.File
+	shared *os.File // the shared folder
 }
 
 // request asks a running machine for something. The descriptors that come with

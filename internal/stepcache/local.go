@@ -6,6 +6,7 @@ package stepcache
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,78 +19,159 @@ import (
 
 // Local is the cache in the store of this machine.
 type Local struct {
-	Store  *store.Store
-	Notify func(text string)
+	Store    *store.Store
+	Template string // its path: bakes of one name are told apart by it
+	Notify   func(text string)
+	ReadOnly bool // nothing is kept
 }
 
-const stepKind = "step"
-
-// entry is a checkpoint as it is kept.
-type entry struct {
-	Layer   *v1.Hash `json:"layer,omitempty"`
-	Rest    *v1.Hash `json:"rest,omitempty"`
-	Removed []string `json:"removed,omitempty"`
-}
+// The kinds of cached values.
+const (
+	stepKind    = "step"    // entries, by key
+	inputsKind  = "inputs"  // what the keys of a bake's last run were made of
+	damagedKind = "damaged" // digests of layers that a registry gave wrong bytes for
+)
 
 // Open implements run.Cache.
-func (c Local) Open(context.Context, plan.Bake) run.BakeCache { return c }
+func (c Local) Open(_ context.Context, b plan.Bake, keys []run.Key) run.BakeCache {
+	return c.open(b, keys)
+}
 
-// Close implements run.BakeCache: there is nothing left to do.
-func (c Local) Close(context.Context) {}
+func (c Local) open(b plan.Bake, keys []run.Key) *localBake {
+	return &localBake{Local: c, bake: b.Name, keys: keys}
+}
 
-// Find implements run.BakeCache. An entry whose layers are gone counts as none.
-func (c Local) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool) {
-	data, ok := c.Store.Cached(stepKind, key.ID)
+// Last are the inputs of a bake's steps when it last succeeded here; nil: never.
+func (c Local) Last(b plan.Bake) (last []run.Inputs) {
+	data, ok := c.Store.Cached(inputsKind, c.Template+"\n"+b.Name)
+	if !ok || json.Unmarshal(data, &last) != nil {
+		return nil
+	}
+	return last
+}
+
+// localBake is one bake's view.
+type localBake struct {
+	Local
+	bake string
+	keys []run.Key
+	used []v1.Layer // that were given or kept
+}
+
+// Find implements run.BakeCache. An entry whose layers are gone, or are not as
+// long as they were, counts as none.
+func (c *localBake) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool) {
+	e, ok := c.entry(key.ID)
 	if !ok {
 		return bake.Checkpoint{}, false
 	}
-	var e entry
-	if err := json.Unmarshal(data, &e); err != nil {
-		return bake.Checkpoint{}, false
+	found, ok := e.checkpoint(c.stored)
+	if ok {
+		c.using(found)
 	}
-	found := bake.Checkpoint{Removed: e.Removed}
-	var err error
-	if found.Layer, err = c.layer(e.Layer); err != nil {
-		return bake.Checkpoint{}, false
-	}
-	if found.Rest, err = c.layer(e.Rest); err != nil {
-		return bake.Checkpoint{}, false
-	}
-	return found, true
+	return found, ok
 }
 
-func (c Local) layer(digest *v1.Hash) (v1.Layer, error) {
-	if digest == nil {
-		return nil, nil
+func (c *localBake) entry(key string) (e entry, ok bool) {
+	data, ok := c.Store.Cached(stepKind, key)
+	return e, ok && json.Unmarshal(data, &e) == nil
+}
+
+// stored is a layer of the store. One of another size is dropped, so that it is
+// written anew.
+func (c *localBake) stored(b blob) (v1.Layer, bool) {
+	l, err := c.Store.Layer(b.Digest)
+	if err != nil {
+		return nil, false
 	}
-	return c.Store.Layer(*digest)
+	if size, err := l.Size(); err != nil || size != b.Size {
+		_ = c.Store.Drop(b.Digest) // else reading it fails, and the bake is done again
+		return nil, false
+	}
+	return l, true
+}
+
+func (c *localBake) using(made bake.Checkpoint) {
+	for _, l := range []v1.Layer{made.Layer, made.Rest} {
+		if l != nil {
+			c.used = append(c.used, l)
+		}
+	}
 }
 
 // Keep implements run.BakeCache.
-func (c Local) Keep(_ context.Context, key run.Key, made bake.Checkpoint) {
-	if err := c.keep(key, made); err != nil {
+func (c *localBake) Keep(_ context.Context, key run.Key, made bake.Checkpoint) {
+	c.using(made)
+	e, err := newEntry(key.ID, made)
+	if err == nil {
+		err = c.put(e)
+	}
+	if err != nil {
 		c.Notify(fmt.Sprintf("step %d is not kept in the cache: %v", key.Step, err))
 	}
 }
 
-func (c Local) keep(key run.Key, made bake.Checkpoint) error {
-	e := entry{Removed: made.Removed}
-	for _, part := range []struct {
-		layer v1.Layer
-		to    **v1.Hash
-	}{{made.Layer, &e.Layer}, {made.Rest, &e.Rest}} {
-		if part.layer == nil {
-			continue
-		}
-		digest, err := part.layer.Digest()
-		if err != nil {
-			return err
-		}
-		*part.to = &digest
+func (c *localBake) put(e entry) error {
+	if c.ReadOnly {
+		return nil
 	}
 	data, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	return c.Store.PutCached(stepKind, key.ID, data)
+	return c.Store.PutCached(stepKind, e.Key, data)
+}
+
+// Close implements run.BakeCache: it remembers what the keys were made of.
+func (c *localBake) Close(context.Context) {
+	if c.ReadOnly {
+		return
+	}
+	of := make([]run.Inputs, len(c.keys))
+	for i, key := range c.keys {
+		of[i] = key.Of
+	}
+	data, err := json.Marshal(of)
+	if err == nil {
+		err = c.Store.PutCached(inputsKind, c.Template+"\n"+c.bake, data)
+	}
+	if err != nil {
+		c.Notify(fmt.Sprintf("what %s was made of is not kept: %v", c.bake, err))
+	}
+}
+
+// Check implements run.BakeCache.
+func (c *localBake) Check(ctx context.Context) error {
+	var problems []error
+	for _, l := range c.used {
+		problems = append(problems, c.check(ctx, l))
+	}
+	if ctx.Err() != nil {
+		return nil // nothing is known then
+	}
+	return errors.Join(problems...)
+}
+
+// check reads a layer of the store and compares it with what was said of it.
+func (c *localBake) check(ctx context.Context, l v1.Layer) error {
+	digest, err := l.Digest()
+	if err != nil {
+		return err
+	}
+	stored, err := c.Store.Layer(digest)
+	if err != nil {
+		return err
+	}
+	if err := c.Store.Verify(ctx, digest); err != nil {
+		return err
+	}
+	want, err := l.DiffID()
+	if err != nil {
+		return err
+	}
+	got, err := stored.DiffID()
+	if err == nil && got != want {
+		err = fmt.Errorf("layer %s has the diff ID %s, not %s", digest, got, want)
+	}
+	return err
 }

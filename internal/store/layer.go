@@ -131,7 +131,10 @@ func (s *Store) PutLayer(ctx context.Context, l v1.Layer) (v1.Layer, error) {
 	}
 	if !touch(path) {
 		if err := s.copyLayer(ctx, l, digest, path); err != nil {
-			return nil, s.fault("write layer "+digest.String(), err)
+			if disk := (*fs.PathError)(nil); errors.As(err, &disk) {
+				return nil, s.fault("write layer "+digest.String(), err)
+			}
+			return nil, fmt.Errorf("layer %s: %w", digest, err)
 		}
 	}
 	info, err := os.Stat(path)

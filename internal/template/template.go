@@ -55,7 +55,8 @@ type Image struct {
 	Description  string
 	From         string // another image of the template; empty: the builders' own sources
 	FromPos      diag.Pos
-	Builders     []Builder // empty with From: those of the parent
+	Platforms    value.Node // list of os/arch[/variant], one bake each; zero: the builders' own
+	Builders     []Builder  // empty with From: those of the parent
 	Provisioners []Provisioner
 	Cleanup      *Provisioner // run only when provisioning failed
 	Posts        [][]Post     // sequences, each starting from the builder's artifact

@@ -101,6 +101,16 @@ func (r *resolver) inputs(inputs map[string]string) {
 	}
 }
 
+// secrets are inputs, and make their variables sensitive.
+func (r *resolver) secrets(secrets map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		if v, ok := r.byName[name]; ok {
+			v.Sensitive = true
+		}
+	}
+	r.inputs(secrets)
+}
+
 func (r *resolver) flags(flags []string) {
 	for _, flag := range flags {
 		name, text, ok := strings.Cut(flag, "=")

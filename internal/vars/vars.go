@@ -19,10 +19,14 @@ import (
 type Sources struct {
 	Flags   []string          // -var, each name=value; the last one of a name wins
 	Inputs  map[string]string // what the workflow passes; an empty value is one not given
+	Secrets map[string]string // as Inputs; the variables are sensitive, also those whose value is empty
 	Environ []string          // K=V
 	Files   []File            // a later one wins; those with Auto set come first
 	// Facts are what defaults may read besides env.* and var.*: see plan.Facts.
 	Facts map[string]value.Entry
+	// Withheld is set where no secret is given to the run: a sensitive variable
+	// without a value is then no problem here, but one of what needs it.
+	Withheld bool
 }
 
 // Variable is a declared variable with its value.
@@ -103,12 +107,13 @@ func eachText(n value.Node, visit func(string)) {
 // Resolve finds the value of every declared variable. All problems are
 // reported at once; a variable with a problem has no value.
 func Resolve(decls []template.Variable, src Sources) (Resolved, diag.List) {
-	r := &resolver{byName: map[string]*variable{}, given: map[string]candidate{}, env: environ(src.Environ), facts: value.Scope{}.With(src.Facts)}
+	r := &resolver{byName: map[string]*variable{}, given: map[string]candidate{}, env: environ(src.Environ), facts: value.Scope{}.With(src.Facts), withheld: src.Withheld}
 	r.declare(decls)
 	// The lowest first: what comes later wins.
 	r.files(src.Files)
 	r.environment()
 	r.inputs(src.Inputs)
+	r.secrets(src.Secrets)
 	r.flags(src.Flags)
 
 	var out Resolved
@@ -130,6 +135,7 @@ type resolver struct {
 	given    map[string]candidate
 	env      map[string]string
 	facts    value.Scope
+	withheld bool
 	path     []string // the variables whose defaults are being evaluated
 	problems diag.List
 }
@@ -195,6 +201,9 @@ func (r *resolver) resolve(v *variable) {
 
 // fallback is the default as a candidate, or a problem.
 func (r *resolver) fallback(v *variable) (candidate, bool) {
+	if v.decl.Default == nil && v.Sensitive && r.withheld {
+		return candidate{}, false
+	}
 	if v.decl.Default == nil {
 		r.problems.Add(v.Pos, waysToSet(v.decl), "variable %q is required and not set", v.Name)
 		return candidate{}, false

@@ -40,6 +40,9 @@ func (c communicator) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
 	if user == "" {
 		user = c.m.config.ExecUser
 	}
+	if err := c.m.settle(ctx); err != nil {
+		return -1, c.m.engine.explain(err)
+	}
 	id := rand.Text()
 	e := execution{
 		args: append([]string{guest.Path, guest.Exec, id, dir}, cmd.Args...),
@@ -78,6 +81,9 @@ func (m *machine) whyNot(ctx context.Context, id string, e execution) error {
 
 // Put unpacks a tar, as seen from inside.
 func (c communicator) Put(ctx context.Context, dst string, tar io.Reader) error {
+	if err := c.m.settle(ctx); err != nil {
+		return c.m.engine.explain(err)
+	}
 	if err := c.m.helper(ctx, tar, nil, guest.Put, remotePath(dst)); err != nil {
 		return fmt.Errorf("copying to %s: %w", dst, c.m.engine.explain(err))
 	}
@@ -86,6 +92,9 @@ func (c communicator) Put(ctx context.Context, dst string, tar io.Reader) error 
 
 // Get packs a file or directory, as seen from inside.
 func (c communicator) Get(ctx context.Context, src string) (io.ReadCloser, error) {
+	if err := c.m.settle(ctx); err != nil {
+		return nil, c.m.engine.explain(err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	out, in := io.Pipe()
 	go func() {

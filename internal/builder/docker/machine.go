@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -50,8 +51,11 @@ type machine struct {
 	shadow string // an image made only to start from, removed at the end
 	tree   *layer.Tree
 
-	done   []bake.Checkpoint
-	closed bool
+	done []bake.Checkpoint
+
+	settling  sync.Mutex
+	unsettled bool // the tree has times that a resumed one would not have
+	closed    bool
 }
 
 // start makes the container, puts the helper in and runs it as first process.
@@ -271,7 +275,14 @@ func (m *machine) scan(ctx context.Context) error {
 		return fmt.Errorf("reading the base's tree: %w", err)
 	}
 	m.tree = layer.NewTree(index)
-	return store.Resume(ctx, m.tree, m.done)
+	if len(m.done) == 0 {
+		return nil
+	}
+	if err := store.Resume(ctx, m.tree, m.done); err != nil {
+		return err
+	}
+	m.unsettled = true
+	return nil
 }
 
 func (m *machine) baseIndex(ctx context.Context) (*layer.Index, error) {
@@ -362,7 +373,7 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 // checkpoint streams the difference out of the container and publishes it into
 // the store.
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
-	return m.delta(ctx, func(delta io.Reader) error {
+	err := m.delta(ctx, func(delta io.Reader) error {
 		made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep})
 		made.LayerInfo = info
 		if err == nil {
@@ -370,6 +381,23 @@ func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 		}
 		return err
 	})
+	m.unsettled = err == nil
+	return err
+}
+
+// settle gives the tree the times that a resumed one would have, so that steps
+// cannot tell the two apart. It is done when something is about to look.
+func (m *machine) settle(ctx context.Context) error {
+	m.settling.Lock()
+	defer m.settling.Unlock()
+	if !m.unsettled {
+		return nil
+	}
+	m.unsettled = false
+	indexOut, indexIn := io.Pipe()
+	go func() { indexIn.CloseWithError(m.tree.Raw().Encode(indexIn)) }()
+	defer indexOut.Close()
+	return m.helper(ctx, indexOut, nil, guest.Settle, fmt.Sprint(m.since.UnixNano()))
 }
 
 func joined(a, b map[string]string) map[string]string {

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -197,10 +198,10 @@ func (c Config) shmBytes() (int64, error) {
 }
 
 // options are the sandbox's.
-func (c Config) options(job bake.Job, base *v1.ConfigFile) (sandbox.Options, error) {
+func (c Config) options(job bake.Job, base *v1.ConfigFile, isolation string) (sandbox.Options, error) {
 	shm, err := c.shmBytes()
 	return sandbox.Options{
-		Isolation: c.Isolation, Network: c.Network, Env: base.Config.Env, Dir: base.Config.WorkingDir, AddHosts: c.AddHosts,
+		Isolation: cmp.Or(c.Isolation, isolation), Network: c.Network, Env: base.Config.Env, Dir: base.Config.WorkingDir, AddHosts: c.AddHosts,
 		ShmSize: shm, Tmpfs: c.Tmpfs, CapAdd: c.CapAdd, CapDrop: c.CapDrop, NoNewPrivs: c.NoNewPrivs, Notify: job.Notify,
 	}, err
 }

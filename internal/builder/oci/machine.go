@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -25,9 +26,12 @@ type machine struct {
 	box  *sandbox.Machine
 	tree *layer.Tree
 	done []bake.Checkpoint
+
+	cannotRun error // why no command of the platform runs here; nil: they do
 }
 
 func (m *machine) start(ctx context.Context) error {
+	m.tellEmulation(os.DirFS("/"))
 	roots, err := m.open()
 	if err != nil {
 		return err
@@ -36,8 +40,11 @@ func (m *machine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options, err := m.config.options(m.job, m.settings)
+	options, err := m.config.options(m.job, m.settings, m.deps.Isolation)
 	if err != nil {
+		return err
+	}
+	if options.Shared, err = m.shared(m.job); err != nil {
 		return err
 	}
 	index, err := m.baseIndex(ctx, base)
@@ -58,7 +65,11 @@ func (m *machine) start(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			chain = append(chain, sandbox.Layer{DiffID: diffID.String(), Open: l.Compressed})
+			digest, err := l.Digest()
+			if err != nil {
+				return err
+			}
+			chain = append(chain, sandbox.Layer{Digest: digest.String(), DiffID: diffID.String(), Open: l.Compressed})
 		}
 	}
 	if m.box, err = roots.Start(ctx, chain, options); err != nil {
@@ -84,7 +95,11 @@ func (m *machine) baseLayers(ctx context.Context, roots *sandbox.Roots) ([]sandb
 	}
 	chain := make([]sandbox.Layer, len(layers))
 	for i, l := range layers {
-		chain[i] = sandbox.Layer{DiffID: m.settings.RootFS.DiffIDs[i].String(), Open: l.Compressed}
+		digest, err := l.Digest()
+		if err != nil {
+			return nil, err
+		}
+		chain[i] = sandbox.Layer{Digest: digest.String(), DiffID: m.settings.RootFS.DiffIDs[i].String(), Open: l.Compressed}
 	}
 	if roots.Has(chain) {
 		return chain, nil
@@ -113,7 +128,7 @@ func (m *machine) baseIndex(ctx context.Context, chain []sandbox.Layer) (*layer.
 	ids := make([]string, len(chain))
 	openers := make([]layer.Opener, len(chain))
 	for i, l := range chain {
-		ids[i], openers[i] = l.DiffID, l.Open
+		ids[i], openers[i] = l.Digest, l.Open
 	}
 	key := strings.Join(ids, " ")
 	unlock, err := m.locks.Lock(ctx, "index "+key)
@@ -143,16 +158,22 @@ func (m *machine) baseIndex(ctx context.Context, chain []sandbox.Layer) (*layer.
 }
 
 // Communicator reaches into the sandbox.
-func (m *machine) Communicator() bake.Communicator { return communicator{m.box, m.config.ExecUser} }
+func (m *machine) Communicator() bake.Communicator {
+	return communicator{m.box, m.config.ExecUser, m.cannotRun}
+}
 
 // communicator runs commands as the user that the builder's config names.
 type communicator struct {
 	*sandbox.Machine
-	user string
+	user      string
+	cannotRun error
 }
 
 // Exec implements bake.Executor.
 func (c communicator) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
+	if c.cannotRun != nil {
+		return 0, c.cannotRun
+	}
 	if cmd.User == "" {
 		cmd.User = c.user
 	}

@@ -38,6 +38,7 @@ type Deps struct {
 	// SquashOwners lets an ordinary user without subordinate ids bake: all
 	// files get one owner.
 	SquashOwners bool
+	Isolation    string // of bakes that name none
 }
 
 // Baker is what the bakes of one run share. It is safe for concurrent use.

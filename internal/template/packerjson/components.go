@@ -11,7 +11,7 @@ import (
 // The keys that are not the component's own.
 var (
 	builderKeys     = []string{"name"}
-	provisionerKeys = []string{"only", "except", "override", "pause_before", "max_retries", "timeout", "cache", "cache_key", "env"}
+	provisionerKeys = []string{"only", "except", "override", "pause_before", "max_retries", "timeout", "cache", "cache_key", "env", "mounts"}
 	postKeys        = []string{"name", "only", "except", "keep_input_artifact"}
 )
 

@@ -230,12 +230,13 @@ func (d *decoder) image(m value.Member) template.Image {
 		d.add(n.Pos, "", "expected the settings of image %q, found %s", m.Key, value.Describe(n))
 		return image
 	}
-	n.V = d.literal(d.notYet(object), "description", "from")
+	n.V = d.literal(object, "description", "from")
 	var keys imageKeys
 	_, problems := value.Decode(n, &keys)
 	d.problems.Append(problems)
 	image.Description = keys.Description
 	image.From, image.FromPos = d.from(keys.From)
+	image.Platforms = keys.Platforms
 	image.Builders = d.builders(keys.Builders)
 	_, staged := object.Get("from")
 	if !staged && keys.Builders.V == nil && !problems.HasErrors() {
@@ -254,17 +255,6 @@ func (d *decoder) image(m value.Member) template.Image {
 	image.Posts = d.posts(keys.Posts)
 	image.Config, image.Layers, image.Keep, image.Publish = keys.Config, keys.Layers, keys.Keep, keys.Publish
 	return image
-}
-
-// notYet drops keys that are planned, and says what to do meanwhile.
-func (d *decoder) notYet(object value.Object) value.Object {
-	for _, key := range []string{"platforms", "platform"} {
-		if m, ok := object.Get(key); ok {
-			d.add(m.KeyPos, "meanwhile give a builder a platform: builders: {docker: {platform: linux/arm64}}", "%q of an image is not supported yet", key)
-			object = object.Without(key)
-		}
-	}
-	return object
 }
 
 func (d *decoder) from(n value.Node) (string, diag.Pos) {

@@ -36,6 +36,7 @@ type validationKeys struct {
 type imageKeys struct {
 	Description  string     `key:"description" doc:"What the image is for."`
 	From         value.Node `key:"from" doc:"Another image of the template to start from. Without it each builder has its own source."`
+	Platforms    value.Node `key:"platforms" alias:"platform" doc:"The platforms to bake for, such as [linux/amd64, linux/arm64]: one bake each, published together as one index. With from, the parent's platforms unless given."`
 	Builders     value.Node `key:"builders" alias:"builder" doc:"What to bake with: a name, a list of names, or a mapping from names to settings. A name is the builder's type unless its settings have a type. With from, the parent's builders unless given."`
 	Provisioners value.Node `key:"provisioners" doc:"The steps, in order: a list of mappings with the type as the key, such as - shell: {inline: [apt-get update]}."`
 	Cleanup      value.Node `key:"error_cleanup_provisioner" doc:"A provisioner that runs only when another one failed."`
@@ -49,7 +50,7 @@ type imageKeys struct {
 // stepKeys and postKeys are the common keys of components: they stand inside
 // a component's settings or beside its type. Package plan reads them.
 var (
-	stepKeys = []string{"name", "only", "except", "override", "pause_before", "timeout", "max_retries", "cache", "cache_key", "env"}
+	stepKeys = []string{"name", "only", "except", "override", "pause_before", "timeout", "max_retries", "cache", "cache_key", "env", "mounts"}
 	postKeys = []string{"name", "only", "except", "keep_input_artifact"}
 )
 
