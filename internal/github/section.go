@@ -121,7 +121,7 @@ func pack(sections []Section) string {
 	}
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, flate.BestCompression)
-	w.Write(data)
+	_, _ = w.Write(data) // to memory
 	w.Close()
 	return base64.StdEncoding.EncodeToString(b.Bytes())
 }

@@ -55,7 +55,6 @@ type upsert struct {
 	Post
 	client *Client
 	wrote  Outcome
-	found  bool // a comment was there before
 }
 
 // Upsert puts a section into the one comment on a pull request that has the

@@ -96,7 +96,7 @@ func writeFile(file string, content io.Reader, mode fs.FileMode) error {
 // skip are paths that a machine without mounts has of ours: they count as
 // unchanged, as mount points do.
 func (s *server) skip() []string {
-	if s.upper != nil {
+	if s.setup.Isolation != Chroot {
 		return nil
 	}
 	return []string{"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", layer.HelperDir}

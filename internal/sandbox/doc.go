@@ -14,8 +14,6 @@
 package sandbox
 
 import (
-	"time"
-
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/layer"
 )
@@ -70,6 +68,3 @@ var ErrUnavailable = bake.ErrUnavailable
 
 // defaultShm is the size of /dev/shm, as engines have it.
 const defaultShm = 64 << 20
-
-// dialTimeout bounds the start of a machine's first process.
-const dialTimeout = 30 * time.Second

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -278,6 +279,9 @@ func (m *Machine) Unmount(ctx context.Context) error {
 	return err
 }
 
+// cancelTime is how long a machine may take to end what was cancelled.
+const cancelTime = 5 * time.Second
+
 // drainTime is how long output may still come after its command has ended: from
 // what it left running.
 const drainTime = 100 * time.Millisecond
@@ -298,7 +302,7 @@ func (m *Machine) ask(ctx context.Context, r request, stdin io.Reader, stdout, s
 		return 0, err
 	}
 	errOut := out
-	if stderr != stdout { // one writer gets one pipe: it need not be safe for two
+	if !sameWriter(stdout, stderr) { // one writer gets one pipe: it need not be safe for two
 		if errOut, err = p.output(stderr); err != nil {
 			return 0, err
 		}
@@ -317,6 +321,7 @@ func (m *Machine) ask(ctx context.Context, r request, stdin io.Reader, stdout, s
 	defer context.AfterFunc(ctx, func() {
 		_ = talk.CloseWrite()
 		p.close() // what the machine reads or writes by itself ends too
+		_ = talk.SetReadDeadline(time.Now().Add(cancelTime))
 	})()
 	if err := json.NewEncoder(talk).Encode(r); err != nil {
 		return 0, fmt.Errorf("the machine is gone: %w", err)
@@ -433,6 +438,14 @@ func copyReady(w io.Writer, f *os.File) error {
 			return err
 		}
 	}
+}
+
+// sameWriter reports whether two writers are one.
+func sameWriter(a, b io.Writer) bool {
+	if a == nil || b == nil || !reflect.TypeOf(a).Comparable() || !reflect.TypeOf(b).Comparable() {
+		return false
+	}
+	return a == b
 }
 
 func (p *plumbing) null(flag int) (*os.File, error) {

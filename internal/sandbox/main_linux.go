@@ -74,6 +74,11 @@ func answer(status int, err error) reply {
 // enter makes the tree and moves into it.
 func (s *setup) enter() error {
 	unix.Umask(0o022)
+	// Commands may not look into this process, whatever the rights of the thread
+	// that is about to start one.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("closing the first process: %w", err)
+	}
 	if s.Isolation == Chroot {
 		return s.chroot()
 	}

@@ -30,7 +30,7 @@ func (s *setup) share() error {
 			return err
 		}
 	}
-	if err := unix.Mount(oldRoot+s.Shared, inner, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(s.old+s.Shared, inner, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
 	var err error
@@ -118,7 +118,11 @@ func (s *server) showShared(m Mount, target string) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return bind(source, target, m.ReadOnly)
+	flags := uintptr(inert)
+	if m.ReadOnly {
+		flags = readOnly
+	}
+	return bind(source, target, flags)
 }
 
 // showSocket makes a socket and hands its listener over.
@@ -131,7 +135,7 @@ func showSocket(target string, to *os.File) error {
 		return err
 	}
 	defer os.Remove(name) // the mount keeps it
-	return bind(name, target, false)
+	return bind(name, target, inert)
 }
 
 func listen(name string, to *os.File) error {
@@ -174,7 +178,7 @@ func showFile(m Mount, target string, content *os.File) error {
 	if err := errors.Join(f.Chown(m.UID, m.GID), f.Chmod(fs.FileMode(m.Mode))); err != nil {
 		return err
 	}
-	return bind(f.Name(), target, true)
+	return bind(f.Name(), target, readOnly)
 }
 
 // place makes a mount's target, and tells what it made.

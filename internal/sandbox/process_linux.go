@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +24,25 @@ type process struct {
 	cmd     *exec.Cmd
 	control *net.UnixConn
 	stderr  bytes.Buffer
+	ended   chan struct{}
+}
+
+// run starts the process, which ends with this one, and sees it end. The kernel
+// takes the end of the thread that started it for the end of this process.
+func (p *process) run() error {
+	started := make(chan error)
+	p.ended = make(chan struct{})
+	go func() {
+		defer close(p.ended)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // what it says, it says before
+		}
+	}()
+	return <-started
 }
 
 // spawn starts a first process and waits until its tree is ready, or, where it
@@ -50,7 +70,7 @@ func spawn(ctx context.Context, s setup, input *os.File) (_ *process, err error)
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, input)
 	}
 	p.cmd.SysProcAttr = s.attributes()
-	if err := p.cmd.Start(); err != nil {
+	if err := p.run(); err != nil {
 		control.Close()
 		return nil, deniedBy(fmt.Errorf("starting a machine: %w", err))
 	}
@@ -84,7 +104,7 @@ func spawn(ctx context.Context, s setup, input *os.File) (_ *process, err error)
 func (p *process) end() {
 	p.control.Close()
 	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // killed: there is nothing to learn
+	<-p.ended
 }
 
 func (r reply) err() error {
@@ -108,8 +128,9 @@ func deniedBy(err error) error {
 func (s setup) attributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if s.Isolation == Chroot {
-		return attr
+		return attr // it ends what it has started when its connection ends
 	}
+	attr.Pdeathsig = unix.SIGKILL // though it were stopped
 	attr.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	if s.Network == "none" {
 		attr.Cloneflags |= unix.CLONE_NEWNET

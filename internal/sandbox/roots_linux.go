@@ -49,7 +49,7 @@ func Open(dir string, squash bool) (*Roots, error) {
 	}
 	r.dir = filepath.Join(abs, name)
 	for _, d := range []string{"layers", "work"} {
-		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o711); err != nil {
+		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("folder for unpacked layers: %w", err)
 		}
 	}
@@ -58,7 +58,7 @@ func Open(dir string, squash bool) (*Roots, error) {
 }
 
 func realPath(dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("folder for unpacked layers: %w", err)
 	}
 	return filepath.EvalSymlinks(dir)
@@ -156,7 +156,7 @@ func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) 
 	if err != nil {
 		return err
 	}
-	defer r.remove(work)
+	defer func() { _ = r.remove(work) }() // what stays is reaped
 	stream, err := l.Open()
 	if err != nil {
 		return err
@@ -237,7 +237,7 @@ func (r *Roots) newWork() (*work, error) {
 	w := &work{path, lock}
 	for _, d := range []string{"", upperDir, workDir, mergedDir} {
 		if err := os.Mkdir(filepath.Join(path, d), 0o755); err != nil {
-			r.remove(w)
+			_ = r.remove(w)
 			return nil, err
 		}
 	}
@@ -343,7 +343,7 @@ func (r *Roots) prune(lockName string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer r.remove(gone)
+	defer func() { _ = r.remove(gone) }()
 	return true, os.Rename(folder, filepath.Join(gone.path, "layer"))
 }
 

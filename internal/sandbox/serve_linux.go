@@ -26,7 +26,6 @@ import (
 // server is a machine's first process at work.
 type server struct {
 	setup setup
-	upper *os.File // the overlay's upper directory, nil without an overlay
 
 	mu       sync.Mutex
 	children map[int]chan unix.WaitStatus
@@ -34,7 +33,7 @@ type server struct {
 }
 
 func newServer(s setup) *server {
-	return &server{setup: s, upper: s.upper, children: map[int]chan unix.WaitStatus{}}
+	return &server{setup: s, children: map[int]chan unix.WaitStatus{}}
 }
 
 // serve answers requests until the other end is gone. The end of the first
@@ -83,7 +82,7 @@ func (s *server) do(ctx context.Context, r request, stdin, stdout, stderr *os.Fi
 	case "exec":
 		return s.exec(ctx, r, stdin, stdout, stderr)
 	case "guest":
-		return aside(func() int { return guest.Main(r.Args, stdin, stdout, stderr) }), nil
+		return s.guest(ctx, r.Args, stdin, stdout, stderr)
 	case "delta":
 		return 0, s.delta(ctx, r, stdin, stdout)
 	case "settle":
@@ -96,21 +95,6 @@ func (s *server) do(ctx context.Context, r request, stdin, stdout, stderr *os.Fi
 	return 0, fmt.Errorf("%q: unknown request", r.Op)
 }
 
-// aside runs something with a umask of its own, on a thread that is then thrown
-// away: commands that start meanwhile keep theirs.
-func aside(work func() int) (status int) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if status = guest.StatusFailed; unix.Unshare(unix.CLONE_FS) == nil {
-			status = work()
-		}
-	}()
-	<-done
-	return status
-}
-
 // exec starts the helper as the command's parent, with the command's user and
 // rights, and ends all it started when the request is cancelled.
 func (s *server) exec(ctx context.Context, r request, stdin, stdout, stderr *os.File) (int, error) {
@@ -118,7 +102,7 @@ func (s *server) exec(ctx context.Context, r request, stdin, stdout, stderr *os.
 	if err != nil {
 		return 0, err
 	}
-	env := withDefaults(r.Env, who, s.setup.Hostname)
+	env := withDefaults(r.Env, who, s.setup.Hostname, r.TTY)
 	args := append([]string{guest.Path, guest.Exec}, r.Args...)
 	files := []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()}
 	pid, ended, err := s.start(args, &syscall.ProcAttr{
@@ -136,6 +120,27 @@ func (s *server) exec(ctx context.Context, r request, stdin, stdout, stderr *os.
 		return exitStatus(status), nil
 	case <-ctx.Done():
 		s.kill(r.Args[0], pid)
+		<-ended
+		return 0, context.Cause(ctx)
+	}
+}
+
+// guest runs a subcommand of the helper as a process of its own, with a
+// command's rights and descriptors: a path such as /proc/self/fd/9/.. is the
+// tree's to choose, and in this process it could lead out.
+func (s *server) guest(ctx context.Context, args []string, stdin, stdout, stderr *os.File) (int, error) {
+	pid, ended, err := s.start(append([]string{guest.Path}, args...), &syscall.ProcAttr{
+		Dir: "/", Env: []string{defaultPath}, Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("starting the helper: %w", err)
+	}
+	select {
+	case status := <-ended:
+		return exitStatus(status), nil
+	case <-ctx.Done():
+		_ = unix.Kill(pid, unix.SIGKILL)
 		<-ended
 		return 0, context.Cause(ctx)
 	}
@@ -160,10 +165,7 @@ func exitStatus(status unix.WaitStatus) int {
 // start starts a process with the rights of commands. They are those of the
 // thread that starts it, which is then thrown away.
 func (s *server) start(args []string, attr *syscall.ProcAttr) (pid int, ended chan unix.WaitStatus, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	onThread(func() {
 		if err = s.setup.confine(); err != nil {
 			return
 		}
@@ -173,9 +175,26 @@ func (s *server) start(args []string, attr *syscall.ProcAttr) (pid int, ended ch
 			ended = make(chan unix.WaitStatus, 1)
 			s.children[pid] = ended
 		}
+	})
+	return pid, ended, err
+}
+
+// onThread calls f on a thread that ends with it, and waits. The main thread
+// does not end, and what it may do others take for what the process may do: it
+// is never the one.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			onThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		f() // never unlocked: the thread ends with the goroutine
 	}()
 	<-done
-	return pid, ended, err
 }
 
 // reap takes the status of every process that ends: commands, and what they
@@ -219,6 +238,7 @@ func lookupUser(spec string) (*user.ExecUser, error) {
 
 func credential(who *user.ExecUser, squashed bool) *syscall.Credential {
 	c := &syscall.Credential{Uid: uint32(who.Uid), Gid: uint32(who.Gid), NoSetGroups: squashed}
+	c.Groups = []uint32{c.Gid} // engines put the group itself among them
 	for _, gid := range who.Sgids {
 		c.Groups = append(c.Groups, uint32(gid))
 	}
@@ -227,13 +247,16 @@ func credential(who *user.ExecUser, squashed bool) *syscall.Credential {
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// withDefaults is the environment that engines give to every command. Later
-// entries win, and each name is there once.
-func withDefaults(env []string, who *user.ExecUser, hostname string) []string {
-	all := append([]string{defaultPath, "HOSTNAME=" + hostname, "HOME=" + who.Home}, env...)
+// withDefaults is the environment that engines give to every command, in their
+// order. Later entries win, and each name is there once.
+func withDefaults(env []string, who *user.ExecUser, hostname string, tty bool) []string {
+	all := []string{defaultPath, "HOSTNAME=" + hostname}
+	if tty {
+		all = append(all, "TERM=xterm")
+	}
 	at := map[string]int{}
 	var out []string
-	for _, entry := range all {
+	for _, entry := range append(all, env...) {
 		name, _, _ := strings.Cut(entry, "=")
 		if i, ok := at[name]; ok {
 			out[i] = entry
@@ -241,6 +264,9 @@ func withDefaults(env []string, who *user.ExecUser, hostname string) []string {
 		}
 		at[name] = len(out)
 		out = append(out, entry)
+	}
+	if _, ok := at["HOME"]; !ok {
+		out = append(out, "HOME="+who.Home)
 	}
 	return out
 }
@@ -252,9 +278,9 @@ func (s *server) delta(ctx context.Context, r request, in io.Reader, out io.Writ
 		return err
 	}
 	w := bufio.NewWriterSize(out, 1<<18)
-	opts := layer.DeltaOptions{Since: time.Unix(0, r.Since), Skip: s.skip()}
-	if s.upper != nil {
-		err = layer.DeltaUpper(ctx, "/", s.upperPath(), base, opts, w)
+	opts := layer.DeltaOptions{Since: time.Unix(0, r.Since), Skip: append(s.skip(), s.unmade(base)...)}
+	if s.setup.Isolation != Chroot {
+		err = layer.DeltaUpper(ctx, "/", upperView, base, opts, w)
 	} else {
 		opts.TrustCtime = layer.TrustworthyCtime("/")
 		err = layer.Delta(ctx, "/", base, opts, w)
@@ -265,6 +291,20 @@ func (s *server) delta(ctx context.Context, r request, in io.Reader, out io.Writ
 	return w.Flush()
 }
 
+// unmade are the device nodes of the tree that are not there, because an
+// ordinary user cannot make them: they count as unchanged.
+func (s *server) unmade(base *layer.Index) []string {
+	var paths []string
+	if s.setup.UserNS {
+		for e := range base.All() {
+			if e.Type == layer.Char || e.Type == layer.Block {
+				paths = append(paths, e.Path)
+			}
+		}
+	}
+	return paths
+}
+
 // settle reads an index and gives the tree its times.
 func (s *server) settle(ctx context.Context, r request, in io.Reader) error {
 	index, err := layer.DecodeIndex(bufio.NewReaderSize(in, 1<<16))
@@ -272,11 +312,8 @@ func (s *server) settle(ctx context.Context, r request, in io.Reader) error {
 		return err
 	}
 	opts := layer.SettleOptions{Since: time.Unix(0, r.Since), Skip: s.skip()}
-	if s.upper != nil {
-		opts.Upper = s.upperPath()
+	if s.setup.Isolation != Chroot {
+		opts.Upper = upperView
 	}
 	return layer.Settle(ctx, "/", index, opts)
 }
-
-// upperPath leads out of the root, for this process alone.
-func (s *server) upperPath() string { return fmt.Sprintf("/proc/self/fd/%d", s.upper.Fd()) }

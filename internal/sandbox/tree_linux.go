@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,7 @@ const (
 	upperDir  = "upper"
 	workDir   = "work"
 	mergedDir = "merged"
+	linksDir  = "l"
 )
 
 // maxLayers is OVL_MAX_STACK of the kernel.
@@ -29,8 +31,9 @@ const maxLayers = 500
 // private is where a machine keeps what is ours: a tmpfs, no part of the tree.
 const private = "/" + layer.HelperDir
 
-// oldRoot is this machine's tree while the new one is set up.
-const oldRoot = private + "/old"
+// upperView is where a machine sees its upper directory, read-only, and cannot
+// climb out of it.
+const upperView = private + "/" + upperDir
 
 // mountTree mounts the overlay and what commands expect in it, and makes it the
 // root. What is mounted after that cannot leave it: a symbolic link in the way
@@ -52,10 +55,13 @@ func (s *setup) mountTree() error {
 	if err := unix.Mount("tmpfs", merged+private, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("tmpfs at %s: %w", private, err)
 	}
-	if err := os.Mkdir(merged+oldRoot, 0o700); err != nil {
+	// While the old root is there, a symbolic link of the tree must not lead to
+	// it: nobody can guess its name.
+	s.old = path.Join(private, rand.Text())
+	if err := os.Mkdir(merged+s.old, 0o700); err != nil {
 		return err
 	}
-	if err := unix.PivotRoot(merged, merged+oldRoot); err != nil {
+	if err := unix.PivotRoot(merged, merged+s.old); err != nil {
 		return fmt.Errorf("pivot root: %w", err)
 	}
 	if err := os.Chdir("/"); err != nil {
@@ -64,10 +70,10 @@ func (s *setup) mountTree() error {
 	if err := s.furnish(); err != nil {
 		return err
 	}
-	if err := unix.Unmount(oldRoot, unix.MNT_DETACH); err != nil {
+	if err := unix.Unmount(s.old, unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("leaving the old root: %w", err)
 	}
-	return os.Remove(oldRoot)
+	return os.Remove(s.old)
 }
 
 // ownFolder makes the folder for what is ours, in a tree that may be hostile.
@@ -89,39 +95,42 @@ func ownFolder(merged string) error {
 	return nil
 }
 
-// overlay mounts the layers. They get names of a few letters, so that as many as
-// overlayfs takes fit into the page that mount(2) takes.
+// overlay mounts the layers. Links with short names stand for them, so that 500
+// fit into the page that mount(2) takes, whatever their paths hold.
 func (s *setup) overlay() error {
 	if n := len(s.Lowers); n > maxLayers {
 		return fmt.Errorf("%d layers are more than the %d that overlayfs takes: %w", n, maxLayers, unix.ENOSYS)
 	}
-	short := filepath.Join(s.Root, "l")
-	if err := os.Mkdir(short, 0o700); err != nil {
+	links := filepath.Join(s.Root, linksDir)
+	if err := os.Mkdir(links, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chdir(links); err != nil {
 		return err
 	}
 	lowers := make([]string, len(s.Lowers))
-	for i, dir := range s.Lowers { // overlayfs wants the highest first
+	for i, dir := range s.Lowers {
 		name := strconv.FormatInt(int64(i), 36)
-		if err := os.Symlink(dir, filepath.Join(short, name)); err != nil {
+		if err := os.Symlink(dir, name); err != nil {
 			return err
 		}
-		lowers[len(lowers)-1-i] = name
+		lowers[len(lowers)-1-i] = name // overlayfs wants the highest first
 	}
-	if err := os.Chdir(short); err != nil {
-		return err
-	}
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,metacopy=off",
-		strings.Join(lowers, ":"), filepath.Join(s.Root, upperDir), filepath.Join(s.Root, workDir))
+	options := fmt.Sprintf("lowerdir=%s,upperdir=../%s,workdir=../%s,index=off,metacopy=off", strings.Join(lowers, ":"), upperDir, workDir)
 	if s.UserNS {
-		options += ",userxattr" // which never makes redirects, and refuses redirect_dir=off
+		options += ",userxattr" // which is without redirect_dir
 	} else {
 		options += ",redirect_dir=off"
 	}
-	if err := unix.Mount("overlay", filepath.Join(s.Root, mergedDir), "overlay", 0, options); err != nil {
-		return err
+	// Device nodes of the tree are for images, not for use.
+	mount := func(options string) error {
+		return unix.Mount("overlay", "../"+mergedDir, "overlay", unix.MS_NODEV, options)
 	}
-	var err error
-	s.upper, err = os.Open(filepath.Join(s.Root, upperDir)) // the way to it when the root is another
+	// What is thrown away need not be synced, however often a package manager asks.
+	err := mount(options + ",volatile")
+	if errors.Is(err, unix.EINVAL) {
+		err = mount(options) // an older kernel
+	}
 	return err
 }
 
@@ -136,7 +145,9 @@ func (s *setup) furnish() error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	s.hideProc()
+	if err := s.hideProc(); err != nil {
+		return fmt.Errorf("hiding parts of /proc: %w", err)
+	}
 	if err := s.sys(); err != nil {
 		return fmt.Errorf("mounting /sys: %w", err)
 	}
@@ -149,8 +160,14 @@ func (s *setup) furnish() error {
 	if err := os.Chmod(guest.RunDir, 0o777|fs.ModeSticky); err != nil {
 		return err
 	}
-	if err := bindFile(oldRoot+s.Helper, guest.Path, true); err != nil {
+	if err := bindFile(s.old+s.Helper, guest.Path, readOnly); err != nil {
 		return fmt.Errorf("helper: %w", err)
+	}
+	if err := os.Mkdir(upperView, 0o700); err != nil {
+		return err
+	}
+	if err := bind(s.old+filepath.Join(s.Root, upperDir), upperView, readOnly); err != nil {
+		return err
 	}
 	if err := s.etcFiles(); err != nil {
 		return err
@@ -171,15 +188,29 @@ func (s *setup) furnish() error {
 
 // hideProc makes the parts of /proc that concern the whole machine unreadable
 // or unwritable, as engines do. What is not there need not be hidden.
-func (s *setup) hideProc() {
-	for _, file := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats"} {
-		_ = unix.Mount(oldRoot+"/dev/null", file, "", unix.MS_BIND, "")
-	}
-	for _, file := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"} {
-		if unix.Mount(file, file, "", unix.MS_BIND|unix.MS_REC, "") == nil {
-			_ = unix.Mount("", file, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+func (s *setup) hideProc() error {
+	hidden := []string{"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list", "/proc/timer_stats"}
+	for _, file := range hidden {
+		if err := unix.Mount(s.old+"/dev/null", file, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "mount", Path: file, Err: err}
 		}
 	}
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	for _, file := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"} {
+		err := unix.Mount(file, file, "", unix.MS_BIND|unix.MS_REC, "")
+		if err == nil {
+			err = unix.Mount("", file, "", unix.MS_BIND|unix.MS_REMOUNT|flags, "")
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "mount", Path: file, Err: err}
+		}
+	}
+	for _, dir := range []string{"/proc/acpi", "/proc/asound", "/proc/scsi"} {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "size=0k"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "mount", Path: dir, Err: err}
+		}
+	}
+	return nil
 }
 
 // sys is read-only; in a user namespace without a network of its own it cannot
@@ -189,7 +220,7 @@ func (s *setup) sys() error {
 	if err := unix.Mount("sysfs", "/sys", "sysfs", flags, ""); err == nil {
 		return nil
 	}
-	if err := unix.Mount(oldRoot+"/sys", "/sys", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	if err := unix.Mount(s.old+"/sys", "/sys", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return err
 	}
 	return unix.Mount("", "/sys", "", unix.MS_BIND|unix.MS_REMOUNT|flags, "")
@@ -206,11 +237,21 @@ var devLinks = map[string]string{
 }
 
 func (s *setup) devices() error {
-	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
+	// Devices are made in a folder below /dev itself, in which, and anywhere else,
+	// those that commands make do not work.
+	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0700"); err != nil {
+		return err
+	}
+	hidden, err := openPath("/dev")
+	if err != nil {
+		return err
+	}
+	defer hidden.Close()
+	if err := unix.Mount("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		if err := s.node("/dev/"+n.name, unix.Mkdev(n.major, n.minor)); err != nil {
+		if err := s.node(hidden, n.name, unix.Mkdev(n.major, n.minor)); err != nil {
 			return err
 		}
 	}
@@ -239,19 +280,24 @@ func (s *setup) devices() error {
 	return unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size="+size)
 }
 
-// node makes a device, or shows this machine's where none can be made.
-func (s *setup) node(file string, dev uint64) error {
-	if !s.UserNS {
-		if err := unix.Mknod(file, unix.S_IFCHR|0o666, int(dev)); err != nil {
-			return &fs.PathError{Op: "mknod", Path: file, Err: err}
-		}
-		return os.Chmod(file, 0o666) // whatever the umask
+// node shows a device that is made in the folder. Where none can be made this
+// machine's is shown.
+func (s *setup) node(dir *os.File, name string, dev uint64) error {
+	if s.UserNS {
+		return bindFile(s.old+"/dev/"+name, "/dev/"+name, asIs)
 	}
-	return bindFile(oldRoot+file, file, false)
+	source := path.Join(link(dir), name)
+	if err := unix.Mknod(source, unix.S_IFCHR|0o666, int(dev)); err != nil {
+		return &fs.PathError{Op: "mknod", Path: "/dev/" + name, Err: err}
+	}
+	if err := os.Chmod(source, 0o666); err != nil { // whatever the umask
+		return err
+	}
+	return bindFile(source, "/dev/"+name, asIs)
 }
 
 // bindFile shows a file at another place, which is made if it is not there.
-func bindFile(source, target string, readOnly bool) error {
+func bindFile(source, target string, flags uintptr) error {
 	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
 		f, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -259,22 +305,34 @@ func bindFile(source, target string, readOnly bool) error {
 		}
 		f.Close()
 	}
-	return bind(source, target, readOnly)
+	return bind(source, target, flags)
 }
 
-func bind(source, target string, readOnly bool) error {
+// Flags of what is shown from elsewhere. Without inert a device node that a
+// command makes there could be used.
+const (
+	asIs     = 0
+	inert    = unix.MS_NOSUID | unix.MS_NODEV
+	readOnly = inert | unix.MS_RDONLY
+)
+
+// bind shows what is at one place at another. In a user namespace the flags that
+// the mount has must stay.
+func bind(source, target string, flags uintptr) error {
 	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 		return &fs.PathError{Op: "mount", Path: target, Err: err}
 	}
-	if !readOnly {
+	if flags == asIs {
 		return nil
 	}
-	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY)
-	if err := unix.Mount("", target, "", flags, ""); err != nil {
-		// In a user namespace the flags the mount has must stay.
-		if err = unix.Mount("", target, "", flags|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
-			return &fs.PathError{Op: "remount", Path: target, Err: err}
-		}
+	var had unix.Statfs_t
+	if err := unix.Statfs(target, &had); err != nil {
+		return &fs.PathError{Op: "statfs", Path: target, Err: err}
+	}
+	// statfs(2) and mount(2) have the same numbers for these.
+	flags |= uintptr(had.Flags) & (unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME)
+	if err := unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|flags, ""); err != nil {
+		return &fs.PathError{Op: "remount", Path: target, Err: err}
 	}
 	return nil
 }
@@ -286,7 +344,7 @@ func (s *setup) etcFiles() error {
 		if err := os.WriteFile(ours, content, 0o644); err != nil {
 			return err
 		}
-		if err := bindFile(ours, shown, false); err != nil {
+		if err := bindFile(ours, shown, inert); err != nil {
 			return err
 		}
 	}

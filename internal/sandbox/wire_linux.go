@@ -23,7 +23,7 @@ type setup struct {
 	Remove   string // a folder to remove, with the rights of the user namespace, and end
 	Squashed bool   // everything has one owner
 
-	upper  *os.File
+	old    string   // this machine's tree, while the new one is set up
 	shared *os.File // the shared folder
 }
 

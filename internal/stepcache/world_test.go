@@ -328,22 +328,6 @@ func ran(res run.Result) string {
 	return strings.Join(out, " ")
 }
 
-// counted are requests by what they ask for.
-func counted(requests []registrytest.Request) map[string]int {
-	counts := map[string]int{}
-	for _, r := range requests {
-		kind := "other"
-		for _, part := range []string{"blobs/uploads", "blobs", "manifests"} {
-			if strings.Contains(r.Path, "/"+part+"/") {
-				kind = part
-				break
-			}
-		}
-		counts[r.Method+" "+kind]++
-	}
-	return counts
-}
-
 // damage changes a byte of every layer of the store that the images name from
 // the step on.
 func damage(t *testing.T, dir string, l v1.Layer, change func([]byte) []byte) {
