@@ -9,6 +9,7 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/plan"
+	"github.com/imgbake/imgbake-action/internal/value"
 )
 
 // Cache keeps what steps did, so that a later run need not do it again.
@@ -180,17 +181,17 @@ func (r *runner) keys(ctx context.Context, b plan.Bake, source string) ([]Key, e
 // inputs are what a step depends on by itself. Expressions that read secrets
 // stand there as they are written.
 func (r *runner) inputs(ctx context.Context, b plan.Bake, s plan.Step) (Inputs, error) {
-	body, err := json.Marshal(s.Body)
+	body, err := json.Marshal(placeless(s.Body.Plain()))
 	if err != nil {
 		return nil, fmt.Errorf("cache key: %w", err)
 	}
-	env, err := json.Marshal(s.Common.Env)
+	env, err := json.Marshal(placeless(s.Common.Env.Plain()))
 	if err != nil {
 		return nil, fmt.Errorf("cache key: %w", err)
 	}
 	of := Inputs{"provisioner": s.Type, "config": string(body), "env": string(env), "cache_key": s.Common.CacheKey}
 	if len(s.Common.Mounts) > 0 {
-		mounts, err := json.Marshal(s.Common.Mounts)
+		mounts, err := json.Marshal(placelessMounts(s.Common.Mounts))
 		if err != nil {
 			return nil, fmt.Errorf("cache key: %w", err)
 		}
@@ -207,6 +208,35 @@ func (r *runner) inputs(ctx context.Context, b plan.Bake, s plan.Step) (Inputs, 
 		of["image "+s.Reads] = digest
 	}
 	return of, nil
+}
+
+// placeless takes the places from expressions: a step that moves to another line
+// is the same step.
+func placeless(v any) any {
+	switch v := v.(type) {
+	case *value.Late:
+		return value.Late{Expr: v.Expr, Needs: v.Needs}
+	case []any:
+		for i := range v {
+			v[i] = placeless(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = placeless(v[key])
+		}
+	}
+	return v
+}
+
+// placelessMounts are mounts with what their contents are made of beside them.
+func placelessMounts(mounts []plan.StepMount) []any {
+	var out []any
+	for _, m := range mounts {
+		content := placeless(m.Value.Plain())
+		m.Value = value.Node{}
+		out = append(out, m, content)
+	}
+	return out
 }
 
 // hash is the inputs' digest on top of the key before. Maps are marshalled

@@ -12,8 +12,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/plan"
 	"github.com/imgbake/imgbake-action/internal/run"
+	"github.com/imgbake/imgbake-action/internal/value"
 )
 
 // memory is a cache of one test.
@@ -44,8 +46,14 @@ func cached(b plan.Bake) plan.Bake {
 	b.Type = "resumer"
 	for i := range b.Steps {
 		b.Steps[i].Cache = true
+		b.Steps[i].Common.Env = secretEnv(10)
 	}
 	return b
+}
+
+// secretEnv is an environment with an expression that is left to the run.
+func secretEnv(line int) value.Node {
+	return value.Node{V: value.Object{{Key: "TOKEN", Node: value.Node{Pos: diag.Pos{File: "t.yaml", Line: line}, V: late("var.token")}}}}
 }
 
 // resumer is the fake builder with a source, and images of checkpoints.
@@ -96,6 +104,7 @@ func (m *resumed) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 func cacheWorld(t *testing.T) *world {
 	w := newWorld(t)
 	w.Cache = &memory{kept: map[string]bake.Checkpoint{}}
+	w.Scope = value.Scope{}.With(map[string]value.Entry{"var.token": value.Known("hush")})
 	w.Catalog.Builders = append(w.Catalog.Builders, bake.Define(bake.Spec[body, bake.Builder]{
 		Name: "resumer", New: func(body) (bake.Builder, error) { return resumer{w.builder, "sha256:base"}, nil },
 	}))
@@ -132,7 +141,13 @@ func TestCache(t *testing.T) {
 		"no cache":              {option: func(o *run.Options) { o.NoCache = true }, want: "a b c"},
 		"no cache from a title": {option: func(o *run.Options) { o.NoCacheFrom = "b" }, want: "(a) b c"},
 		"no cache from a place": {option: func(o *run.Options) { o.NoCacheFrom = "3" }, want: "(a) (b) c"},
-		"the time is given":     {change: func(b *plan.Bake) { now := newWorld(t).Now(); b.Epoch = &now }, want: "a b c"},
+		"it moved to another line": {change: func(b *plan.Bake) {
+			for i := range b.Steps {
+				b.Steps[i].Pos.Line += 3
+				b.Steps[i].Common.Env = secretEnv(99)
+			}
+		}, want: "(a) (b) (c)"},
+		"the time is given": {change: func(b *plan.Bake) { now := newWorld(t).Now(); b.Epoch = &now }, want: "a b c"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
