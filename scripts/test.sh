@@ -5,7 +5,7 @@
 cd "$root"
 
 need_dockerd
-need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client
+need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client umoci uidmap
 start_engine
 IMGBAKE_TEST_ROOTFS=$(debian_rootfs)
 export IMGBAKE_TEST_ROOTFS
