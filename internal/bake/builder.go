@@ -42,6 +42,7 @@ type Checkpoint struct {
 	LayerInfo
 	Layer   v1.Layer // what is published; nil: nothing
 	Rest    v1.Layer // what is not: caches, logs, /tmp and the like; nil: nothing
+	Partial bool     // Rest was not kept: nothing can resume here
 	Removed []string // what Rest holds, as paths for people
 }
 
@@ -75,6 +76,7 @@ const FactEpoch = "SourceDateEpoch"
 // LayerInfo describes a layer to be committed.
 type LayerInfo struct {
 	CreatedBy string // for the image's history: the step, readable, without secrets
+	Secret    bool   // the step was given secrets: what is not published of it is not kept either
 }
 
 // Executor runs a command somewhere.

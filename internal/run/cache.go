@@ -60,7 +60,7 @@ type stepCache struct {
 
 // keep remembers what a step did, unless it is one that may not be cached.
 func (c *stepCache) keep(ctx context.Context, step int, a bake.Artifact) {
-	if c != nil && step >= 0 && step < len(c.keys) && len(a.Steps) > 0 {
+	if c != nil && step >= 0 && step < len(c.keys) && len(a.Steps) > 0 && !a.Steps[len(a.Steps)-1].Partial {
 		c.Keep(ctx, c.keys[step], a.Steps[len(a.Steps)-1])
 	}
 }

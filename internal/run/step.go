@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,13 +58,13 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 			return made, err
 		}
 		if each && i < last {
-			if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: createdBy(b.Steps[i])}); err != nil {
+			if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: createdBy(b.Steps[i]), Secret: r.given(b.Steps[i])}); err != nil {
 				return made, fmt.Errorf("commit: %w", err)
 			}
 			cache.keep(ctx, i, made)
 		}
 	}
-	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: r.createdBy(b, last)}); err != nil {
+	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: r.createdBy(b, last), Secret: r.lastGiven(b, each)}); err != nil {
 		return made, fmt.Errorf("commit: %w", err)
 	}
 	cache.keep(ctx, last, made)
@@ -83,6 +84,25 @@ func joined(all ...map[string]string) map[string]string {
 func (r *runner) cheap(builder string) bool {
 	kind, err := bake.Find(r.Catalog.Builders, "builder", builder, diag.Pos{})
 	return err == nil && kind.Commit == bake.CommitCheap
+}
+
+// given reports whether a step is given secrets.
+func (r *runner) given(s plan.Step) bool {
+	for _, n := range s.Late() {
+		if r.Scope.Sensitive(n.Needs()) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastGiven is given for what the last commit holds: the last step, or all.
+func (r *runner) lastGiven(b plan.Bake, each bool) bool {
+	steps := b.Steps
+	if each && len(steps) > 0 {
+		steps = steps[len(steps)-1:]
+	}
+	return slices.ContainsFunc(steps, r.given)
 }
 
 // each reports whether the bake is committed after every step.

@@ -12,7 +12,7 @@ import (
 
 // Checkpoint publishes a delta of the tree into the store: the layer that an
 // image shows, and the rest that only later steps see.
-func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta io.Reader, policy layer.Policy) (bake.Checkpoint, error) {
+func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta io.Reader, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
 	w, err := s.NewLayer(ctx)
 	if err != nil {
 		return bake.Checkpoint{}, err
@@ -23,16 +23,18 @@ func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta io.Reade
 		return bake.Checkpoint{}, err
 	}
 	defer rest.Abort()
-	policy.Rest = rest
+	if !info.Secret {
+		policy.Rest = rest
+	}
 	result, err := tree.Publish(ctx, delta, policy, w)
 	if err != nil {
 		return bake.Checkpoint{}, err
 	}
-	made := bake.Checkpoint{Removed: result.Removed}
+	made := bake.Checkpoint{LayerInfo: info, Removed: result.Removed, Partial: info.Secret && !result.RestEmpty}
 	if made.Layer, err = commit(w, result.Empty); err != nil {
 		return bake.Checkpoint{}, err
 	}
-	made.Rest, err = commit(rest, result.RestEmpty)
+	made.Rest, err = commit(rest, result.RestEmpty || info.Secret)
 	return made, err
 }
 

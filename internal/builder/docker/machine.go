@@ -374,7 +374,7 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 // the store.
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 	err := m.delta(ctx, func(delta io.Reader) error {
-		made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep})
+		made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
 		made.LayerInfo = info
 		if err == nil {
 			m.done = append(m.done, made)

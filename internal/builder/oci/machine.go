@@ -211,7 +211,7 @@ func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 		in.CloseWithError(err)
 		ended <- err
 	}()
-	made, err := m.deps.Store.Checkpoint(ctx, m.tree, out, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep})
+	made, err := m.deps.Store.Checkpoint(ctx, m.tree, out, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
 	if err == nil {
 		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
 	}
