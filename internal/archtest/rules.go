@@ -46,7 +46,7 @@ var Rules = []Rule{
 	{"sink", "bake diag secret"},
 	{"doctor", "bake diag"},
 	{"guest", "layer"},
-	{"source", "bake diag imageconfig layer registry store"},
+	{"source", "bake diag imageconfig layer registry secret store value"},
 	{"sandbox", "bake diag secret layer guest communicator"},
 
 	// 3: the plan, and the components.

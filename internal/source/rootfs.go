@@ -34,7 +34,7 @@ func (s *Sources) Rootfs(ctx context.Context, file string, platform v1.Platform)
 	}
 	defer f.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, contextReader{ctx, f}); err != nil {
+	if _, err := io.Copy(sum, store.Reader(ctx, f)); err != nil {
 		return nil, err
 	}
 	key := fmt.Sprintf("%x/%s", sum.Sum(nil), platform)
@@ -78,7 +78,7 @@ func (s *Sources) importRootfs(ctx context.Context, r io.Reader, platform v1.Pla
 // importTar stores a tar, plain or compressed, as a layer, byte for byte.
 func importTar(ctx context.Context, s *store.Store, r io.Reader) (v1.Layer, time.Time, error) {
 	none := time.Unix(0, 0).UTC()
-	plain, err := decompress(contextReader{ctx, r})
+	plain, err := decompress(store.Reader(ctx, r))
 	if err != nil {
 		return nil, none, err
 	}

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -42,17 +40,6 @@ func Scratch(platform v1.Platform) (v1.Image, error) {
 	}
 	return imageconfig.New(config, nil)
 }
-
-// Pull says when a registry is asked.
-type Pull int
-
-// Whether the registry is asked what a name stands for: always, only when it is
-// not known from before, or not at all.
-const (
-	PullAlways Pull = iota
-	PullMissing
-	PullNever
-)
 
 const refKind = "source-ref"
 
@@ -201,7 +188,7 @@ func (s *Sources) Archive(ctx context.Context, file string) (v1.Image, error) {
 		return nil, err
 	}
 	defer f.Close()
-	hash, _, err := v1.SHA256(contextReader{ctx, f})
+	hash, _, err := v1.SHA256(store.Reader(ctx, f))
 	if err != nil {
 		return nil, err
 	}
@@ -209,30 +196,33 @@ func (s *Sources) Archive(ctx context.Context, file string) (v1.Image, error) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, err
 		}
-		return decompress(contextReader{ctx, f})
+		return decompress(store.Reader(ctx, f))
 	})
 }
 
-// Fetch brings the layers of an image into the store, several at a time.
-func (s *Sources) Fetch(ctx context.Context, img v1.Image) error {
+// Fetch brings the layers of an image into the store, several at a time, and
+// each of them once, whatever bakes ask for it meanwhile. It returns the stored
+// ones.
+func (s *Sources) Fetch(ctx context.Context, img v1.Image) ([]v1.Layer, error) {
 	layers, err := img.Layers()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	stored := make([]v1.Layer, len(layers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
-	for _, l := range slices.Compact(layers) {
+	for i, l := range layers {
 		group.Go(func() error {
 			unlock, err := s.lockLayer(ctx, l)
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			_, err = s.Store.PutLayer(ctx, l)
+			stored[i], err = s.Store.PutLayer(ctx, l)
 			return err
 		})
 	}
-	return group.Wait()
+	return stored, group.Wait()
 }
 
 // lockLayer keeps two bakes from fetching one layer at the same time.
@@ -245,25 +235,4 @@ func (s *Sources) lockLayer(ctx context.Context, l v1.Layer) (func(), error) {
 		return nil, fmt.Errorf("layer %s is of the type %s, which may not be passed on", digest, mediaType)
 	}
 	return s.locks.Lock(ctx, "layer "+digest.String())
-}
-
-// Absolute is a path of the template, below its folder unless it is absolute.
-func Absolute(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.Reader.Read(p)
 }

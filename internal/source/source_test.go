@@ -126,7 +126,7 @@ func TestImage(t *testing.T) {
 	}
 	for pull, most := range map[Pull]int{PullAlways: 1, PullMissing: 0, PullNever: 0} {
 		if got, n, err := find(pull); got != digest(t, want) || n > most || err != nil {
-			t.Errorf("pull %d: got %s with %d requests %q, %v", pull, got, n, requests, err)
+			t.Errorf("pull %s: got %s with %d requests %q, %v", pull, got, n, requests, err)
 		}
 	}
 	server.Close()
@@ -242,5 +242,25 @@ func TestBootstrapNeedsItsProgram(t *testing.T) {
 	_, err := newSources(t).Bootstrap(t.Context(), Packages{Suite: "bookworm"}, amd64, func(string) {})
 	if err == nil || !strings.Contains(err.Error(), "mmdebstrap is not installed") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestSameServer(t *testing.T) {
+	tests := []struct {
+		server, image string
+		want          bool
+	}{
+		{"", "ghcr.io/a/b", true}, {"ghcr.io", "ghcr.io/a/b", true}, {"https://ghcr.io/v2/", "ghcr.io/a/b", true},
+		{"ghcr.io", "evil.example/a/b", false}, {"https://index.docker.io/v1/", "debian", true}, {"docker.io", "debian", true},
+		{"https://ghcr.io.evil.example", "ghcr.io/a/b", false},
+	}
+	for _, test := range tests {
+		ref, err := name.ParseReference(test.image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := SameServer(test.server, ref.Context()); got != test.want {
+			t.Errorf("%s for %s: %v", test.server, test.image, got)
+		}
 	}
 }

@@ -238,7 +238,7 @@ func (b *builder) Source(ctx context.Context, job bake.Job) (string, error) {
 func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
 	b.started++
 	b.job, b.done = job, done
-	if err := (&source.Sources{Store: b.store, Registry: b.client}).Fetch(ctx, b.base); err != nil {
+	if _, err := (&source.Sources{Store: b.store, Registry: b.client}).Fetch(ctx, b.base); err != nil {
 		return nil, err
 	}
 	below, err := b.base.Layers()

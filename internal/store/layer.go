@@ -193,7 +193,9 @@ func (s *Store) copyLayer(ctx context.Context, l v1.Layer, digest v1.Hash, path 
 	return s.settle(f, path, false, err)
 }
 
-// ctxReader ends reading when its context ends.
+// Reader reads until its context ends.
+func Reader(ctx context.Context, r io.Reader) io.Reader { return &ctxReader{ctx, r} }
+
 type ctxReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"errors"
-	"fmt"
 	"path"
 	"path/filepath"
 	"strings"
@@ -14,16 +13,16 @@ import (
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/imageconfig"
-	"github.com/imgbake/imgbake-action/internal/secret"
+	"github.com/imgbake/imgbake-action/internal/source"
 	"github.com/imgbake/imgbake-action/internal/value"
 )
 
 // Config is what a template says to the docker builder.
 type Config struct {
-	Image  string `key:"image" doc:"Image to start from, such as debian:bookworm-slim." opt:"known"`
-	Build  *Build `key:"build" doc:"Build the image to start from with a Dockerfile."`
-	Rootfs string `key:"rootfs" doc:"Start from a root file system: a tar file, plain or compressed with gzip or zstd, relative to the template." opt:"known"`
-	Pull   pull   `key:"pull" doc:"Ask the registry for the image even if the engine has one of that name: true, false, or missing (only if it has none)." opt:"default=true"`
+	Image  string      `key:"image" doc:"Image to start from, such as debian:bookworm-slim." opt:"known"`
+	Build  *Build      `key:"build" doc:"Build the image to start from with a Dockerfile."`
+	Rootfs string      `key:"rootfs" doc:"Start from a root file system: a tar file, plain or compressed with gzip or zstd, relative to the template." opt:"known"`
+	Pull   source.Pull `key:"pull" doc:"Ask the registry for the image even if the engine has one of that name: true, false, or missing (only if it has none)." opt:"default=true"`
 
 	Commit     *bool    `key:"commit" doc:"The result is an image. This is what happens if neither export_path nor discard is given."`
 	ExportPath string   `key:"export_path" doc:"The result is a tar file of the whole root file system, written here, relative to the folder imgbake runs in." opt:"known"`
@@ -49,10 +48,10 @@ type Config struct {
 	Pty        bool              `key:"pty" doc:"Give commands a terminal."`
 	RunCommand []string          `key:"run_command" doc:"Packer's docker run arguments. Flags with a meaning here are honoured (-d -i -t --entrypoint, and those that say the same as a key above); others are a problem." opt:"known"`
 
-	Login         bool     `key:"login" doc:"Use the login_* keys to pull the image."`
-	LoginServer   string   `key:"login_server" doc:"Registry to sign in to. That of the image if not given." opt:"known"`
-	LoginUsername string   `key:"login_username" doc:"User to sign in as."`
-	LoginPassword password `key:"login_password" doc:"Password or token to sign in with."`
+	Login         bool            `key:"login" doc:"Use the login_* keys to pull the image."`
+	LoginServer   string          `key:"login_server" doc:"Registry to sign in to. That of the image if not given." opt:"known"`
+	LoginUsername string          `key:"login_username" doc:"User to sign in as."`
+	LoginPassword source.Password `key:"login_password" doc:"Password or token to sign in with."`
 
 	ECRLogin          bool   `key:"ecr_login" doc:"Not supported: sign in with a credential helper (docker-credential-ecr-login)."`
 	AWSAccessKey      string `key:"aws_access_key" doc:"Not supported, see ecr_login."`
@@ -77,52 +76,6 @@ type Build struct {
 	Pull    *bool             `key:"pull" doc:"Ask the registry for newer base images."`
 
 	Compress bool `key:"compress" doc:"Ignored."`
-}
-
-// pull is the policy: true, false or missing.
-type pull string
-
-const (
-	pullAlways  pull = "true"
-	pullNever   pull = "false"
-	pullMissing pull = "missing"
-)
-
-// ValueType names the type for documentation.
-func (pull) ValueType() string { return "true, false or missing" }
-
-// UnmarshalValue reads a bool or the word.
-func (p *pull) UnmarshalValue(n value.Node) diag.List {
-	var problems diag.List
-	text, _ := value.Text(n)
-	switch pull(text) {
-	case pullAlways, pullNever, pullMissing:
-		*p = pull(text)
-	case "always":
-		*p = pullAlways
-	case "never":
-		*p = pullNever
-	default:
-		problems.Add(n.Pos, "", "expected true, false or missing, found %s", value.Describe(n))
-	}
-	return problems
-}
-
-// password is a secret.Value that a template can give.
-type password struct{ secret.Value }
-
-// ValueType names the type for documentation.
-func (password) ValueType() string { return "string" }
-
-// UnmarshalValue reads a string.
-func (p *password) UnmarshalValue(n value.Node) diag.List {
-	var problems diag.List
-	text, ok := value.Text(n)
-	if !ok {
-		problems.Add(n.Pos, "", "expected a string, found something else")
-	}
-	p.Value = secret.New(text)
-	return problems
 }
 
 func (c Config) check(at value.Where) diag.List {
@@ -177,7 +130,7 @@ func (c Config) checkContainer(at value.Where, problems *diag.List) {
 			problems.Add(at.At("platform"), "such as linux/arm64", "platform %q is not os/architecture", c.Platform)
 		}
 	}
-	if _, err := c.shmBytes(); err != nil {
+	if _, err := source.Bytes(c.ShmSize); err != nil {
 		problems.Add(at.At("shm_size"), "such as 256m", "shm_size %q is no size", c.ShmSize)
 	}
 	for i, u := range c.Ulimits {
@@ -300,15 +253,4 @@ func (c Config) title() string {
 		return "docker: " + file
 	}
 	return "docker"
-}
-
-func (c Config) shmBytes() (int64, error) {
-	if c.ShmSize == "" {
-		return 0, nil
-	}
-	size, err := units.RAMInBytes(c.ShmSize)
-	if err == nil && size <= 0 {
-		err = fmt.Errorf("size %q is not positive", c.ShmSize)
-	}
-	return size, err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/imgbake/imgbake-action/internal/guest"
+	"github.com/imgbake/imgbake-action/internal/source"
 )
 
 // containerConfig is the container as it is made. It has no environment of
@@ -27,7 +28,7 @@ func (m *machine) containerConfig(imageID string) (*container.Config, *container
 		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
 		Labels:      m.engine.labels(m.job.RunID, m.job.Name),
 	}
-	shm, err := c.shmBytes()
+	shm, err := source.Bytes(c.ShmSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("shm_size %q: %w", c.ShmSize, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/diag"
+	"github.com/imgbake/imgbake-action/internal/source"
 	"github.com/imgbake/imgbake-action/internal/store"
 	"github.com/imgbake/imgbake-action/internal/value"
 )
@@ -29,7 +30,7 @@ func (e *Engine) Kind() bake.Kind[bake.Builder] {
 		Example: "docker: { image: debian:bookworm-slim }",
 		Needs:   []bake.Need{bake.NeedDocker},
 		Sources: sources,
-		Zero:    Config{Pull: pullAlways},
+		Zero:    Config{Pull: source.PullAlways},
 		Check:   func(c Config, at value.Where) diag.List { return c.check(at) },
 		Inputs:  func(c Config, at value.Where) []bake.Input { return c.inputs(at) },
 		Title:   Config.title,

@@ -25,6 +25,7 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/imageconfig"
+	"github.com/imgbake/imgbake-action/internal/source"
 )
 
 // outsideName is what a Dockerfile from outside the context is called inside.
@@ -33,7 +34,7 @@ const outsideName = ".imgbake.Dockerfile"
 // dockerfile has the engine build an image and returns its ID.
 func (b *builder) dockerfile(ctx context.Context, job bake.Job, platform v1.Platform, wanted bool) (string, error) {
 	folder, file := b.config.Build.paths()
-	c := buildContext{folder: absolute(job.Dir, folder), file: absolute(job.Dir, file)}
+	c := buildContext{folder: source.Absolute(job.Dir, folder), file: source.Absolute(job.Dir, file)}
 	text, err := os.ReadFile(c.file)
 	if err != nil {
 		return "", fmt.Errorf("dockerfile: %w", err)
@@ -68,7 +69,7 @@ func (b *builder) buildOptions(ctx context.Context, dockerfile []byte) (build.Im
 	c := b.config
 	opts := build.ImageBuildOptions{
 		Target: c.Build.Target, Remove: true, ForceRemove: true, NetworkMode: c.Network, ExtraHosts: c.AddHosts,
-		PullParent: c.Pull == pullAlways, BuildArgs: map[string]*string{}, AuthConfigs: map[string]registrytypes.AuthConfig{},
+		PullParent: c.Pull == source.PullAlways, BuildArgs: map[string]*string{}, AuthConfigs: map[string]registrytypes.AuthConfig{},
 	}
 	if c.Build.Pull != nil {
 		opts.PullParent = *c.Build.Pull

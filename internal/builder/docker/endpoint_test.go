@@ -103,18 +103,3 @@ func TestFindHelper(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestSameServer(t *testing.T) {
-	tests := []struct {
-		server, image string
-		want          bool
-	}{
-		{"", "ghcr.io/a/b", true}, {"ghcr.io", "ghcr.io/a/b", true}, {"https://ghcr.io/v2/", "ghcr.io/a/b", true},
-		{"ghcr.io", "evil.example/a/b", false}, {"https://index.docker.io/v1/", "debian", true}, {"docker.io", "debian", true},
-	}
-	for _, test := range tests {
-		if got := sameServer(test.server, repository(t, test.image)); got != test.want {
-			t.Errorf("%s for %s: %v", test.server, test.image, got)
-		}
-	}
-}

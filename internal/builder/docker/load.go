@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/store"
 )
 
 // Load makes the engine hold an image under its tags, sending only the layers
@@ -251,7 +252,7 @@ func writeLayer(ctx context.Context, tw *tar.Writer, file string, l v1.Layer) er
 	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: file, Mode: 0o644, Size: size}); err != nil {
 		return err
 	}
-	_, err = io.Copy(tw, contextReader{ctx, content})
+	_, err = io.Copy(tw, store.Reader(ctx, content))
 	return err
 }
 
@@ -292,17 +293,4 @@ func spool(r io.Reader) (io.ReadCloser, int64, error) {
 		return nil, 0, err
 	}
 	return f, size, nil
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.Reader.Read(p)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/registry"
+	"github.com/imgbake/imgbake-action/internal/source"
 )
 
 // base is the image a bake starts from. The engine has it.
@@ -63,7 +63,7 @@ func (b *builder) source(ctx context.Context, job bake.Job) (*base, error) {
 		}
 		return b.engine.loadBase(ctx, *job.From, platform, wanted)
 	case c.Rootfs != "":
-		img, err := b.engine.sources.Rootfs(ctx, absolute(job.Dir, c.Rootfs), platform)
+		img, err := b.engine.sources.Rootfs(ctx, source.Absolute(job.Dir, c.Rootfs), platform)
 		if err != nil {
 			return nil, fmt.Errorf("rootfs %s: %w", c.Rootfs, err)
 		}
@@ -96,13 +96,6 @@ func (b *builder) platform(job bake.Job) (p v1.Platform, wanted bool) {
 	return b.engine.platform(), false
 }
 
-func absolute(dir, p string) string {
-	if filepath.IsAbs(p) {
-		return p
-	}
-	return filepath.Join(dir, p)
-}
-
 // imageBase follows the pull policy. The lock keeps two platforms of one name
 // apart: the engine's name moves with each pull.
 func (b *builder) imageBase(ctx context.Context, job bake.Job, platform v1.Platform, wanted bool) (*base, error) {
@@ -122,9 +115,9 @@ func (b *builder) imageBase(ctx context.Context, job bake.Job, platform v1.Platf
 	}
 	_, byDigest := ref.(name.Digest)
 	switch policy := b.config.Pull; {
-	case err == nil && (policy != pullAlways || byDigest):
+	case err == nil && (policy != source.PullAlways || byDigest):
 		return have, nil
-	case policy == pullNever:
+	case policy == source.PullNever:
 		return nil, diag.Problem{Text: err.Error(), Hint: "pull: true asks the registry for it"}
 	}
 	job.Notify("pulling " + b.config.Image)
@@ -164,24 +157,13 @@ func (b *builder) pull(ctx context.Context, ref name.Reference, platform v1.Plat
 // auth is what login says, or what the docker config knows.
 func (b *builder) auth(ctx context.Context, repo name.Repository) (registry.Auth, error) {
 	c := b.config
-	if c.Login && sameServer(c.LoginServer, repo) {
+	if c.Login && source.SameServer(c.LoginServer, repo) {
 		return registry.Auth{Username: c.LoginUsername, Password: c.LoginPassword.Value}, nil
 	}
 	if b.engine.deps.Registry == nil {
 		return registry.Auth{}, nil
 	}
 	return b.engine.deps.Registry.Auth(ctx, repo)
-}
-
-// sameServer keeps a login from being sent to another registry.
-func sameServer(server string, repo name.Repository) bool {
-	if server == "" {
-		return true
-	}
-	server = strings.TrimPrefix(strings.TrimPrefix(server, "https://"), "http://")
-	server, _, _ = strings.Cut(server, "/")
-	hub := func(s string) bool { return s == "docker.io" || s == "index.docker.io" || s == "registry-1.docker.io" }
-	return server == repo.RegistryStr() || hub(server) && hub(repo.RegistryStr())
 }
 
 func encodeAuth(auth registry.Auth, server string) (string, error) {

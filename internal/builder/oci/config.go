@@ -2,13 +2,11 @@ package oci
 
 import (
 	"cmp"
-	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/imageconfig"
 	"github.com/imgbake/imgbake-action/internal/sandbox"
-	"github.com/imgbake/imgbake-action/internal/secret"
 	"github.com/imgbake/imgbake-action/internal/source"
 	"github.com/imgbake/imgbake-action/internal/value"
 )
@@ -24,13 +21,13 @@ import (
 // Config is what a template says to the oci builder. Keys that the docker
 // builder has too are called as there, and mean the same.
 type Config struct {
-	Image     string     `key:"image" doc:"Image to start from, such as debian:bookworm-slim." opt:"known"`
-	Layout    string     `key:"layout" doc:"Start from an image in an OCI image layout: its folder, optionally with :name, relative to the template." opt:"known"`
-	Archive   string     `key:"archive" doc:"Start from the image in a file that docker save made." opt:"known"`
-	Rootfs    string     `key:"rootfs" doc:"Start from a root file system: a tar file, plain or compressed with gzip or zstd, relative to the template." opt:"known"`
-	Scratch   bool       `key:"scratch" doc:"Start from nothing."`
-	Bootstrap *Bootstrap `key:"bootstrap" doc:"Start from a distribution's packages."`
-	Pull      pull       `key:"pull" doc:"Ask the registry for the image even if it was used before: true, false, or missing (only if it was not)." opt:"default=true"`
+	Image     string      `key:"image" doc:"Image to start from, such as debian:bookworm-slim." opt:"known"`
+	Layout    string      `key:"layout" doc:"Start from an image in an OCI image layout: its folder, optionally with :name, relative to the template." opt:"known"`
+	Archive   string      `key:"archive" doc:"Start from the image in a file that docker save made." opt:"known"`
+	Rootfs    string      `key:"rootfs" doc:"Start from a root file system: a tar file, plain or compressed with gzip or zstd, relative to the template." opt:"known"`
+	Scratch   bool        `key:"scratch" doc:"Start from nothing."`
+	Bootstrap *Bootstrap  `key:"bootstrap" doc:"Start from a distribution's packages."`
+	Pull      source.Pull `key:"pull" doc:"Ask the registry for the image even if it was used before: true, false, or missing (only if it was not)." opt:"default=true"`
 
 	Commit     *bool    `key:"commit" doc:"The result is an image. This is what happens if neither export_path nor discard is given."`
 	ExportPath string   `key:"export_path" doc:"The result is a tar file of the whole root file system, written here, relative to the folder imgbake runs in." opt:"known"`
@@ -50,10 +47,10 @@ type Config struct {
 	NoNewPrivs bool     `key:"no_new_privileges" doc:"Steps cannot gain rights, so sudo does not work."`
 	ExecUser   string   `key:"exec_user" doc:"User that commands run as where a provisioner names none." opt:"known"`
 
-	Login         bool     `key:"login" doc:"Use the login_* keys to pull the image."`
-	LoginServer   string   `key:"login_server" doc:"Registry to sign in to. That of the image if not given." opt:"known"`
-	LoginUsername string   `key:"login_username" doc:"User to sign in as."`
-	LoginPassword password `key:"login_password" doc:"Password or token to sign in with."`
+	Login         bool            `key:"login" doc:"Use the login_* keys to pull the image."`
+	LoginServer   string          `key:"login_server" doc:"Registry to sign in to. That of the image if not given." opt:"known"`
+	LoginUsername string          `key:"login_username" doc:"User to sign in as."`
+	LoginPassword source.Password `key:"login_password" doc:"Password or token to sign in with."`
 }
 
 // Bootstrap is a root file system to be made of packages by mmdebstrap(1).
@@ -62,43 +59,6 @@ type Bootstrap struct {
 	Mirror  string   `key:"mirror" doc:"Where to get packages; mmdebstrap's choice if not given." opt:"known"`
 	Include []string `key:"include" doc:"Packages to install besides those of the variant." opt:"known"`
 	Variant string   `key:"variant" doc:"Set of packages to start with: minbase, essential, apt, standard." opt:"known,default=minbase"`
-}
-
-// password is kept out of everything that is printed.
-type password struct{ secret.Value }
-
-// ValueType names the type for documentation.
-func (password) ValueType() string { return "string" }
-
-// UnmarshalValue reads a string.
-func (p *password) UnmarshalValue(n value.Node) (problems diag.List) {
-	text, ok := value.Text(n)
-	if !ok {
-		problems.Add(n.Pos, "", "expected a string, found something else")
-	}
-	p.Value = secret.New(text)
-	return problems
-}
-
-// pull is the pull policy as the template has it.
-type pull source.Pull
-
-// ValueType names the type for documentation.
-func (pull) ValueType() string { return "true, false or missing" }
-
-// UnmarshalValue reads a bool or the word.
-func (p *pull) UnmarshalValue(n value.Node) (problems diag.List) {
-	switch text, _ := value.Text(n); text {
-	case "true", "always":
-		*p = pull(source.PullAlways)
-	case "missing":
-		*p = pull(source.PullMissing)
-	case "false", "never":
-		*p = pull(source.PullNever)
-	default:
-		problems.Add(n.Pos, "", "expected true, false or missing, found %s", value.Describe(n))
-	}
-	return problems
 }
 
 var sources = []string{"image", "layout", "archive", "rootfs", "scratch", "bootstrap"}
@@ -127,7 +87,7 @@ func (c Config) check(at value.Where) (problems diag.List) {
 			problems.Add(at.At("tmpfs", i), "", "tmpfs path %q is not absolute", p)
 		}
 	}
-	if _, err := c.shmBytes(); err != nil {
+	if _, err := source.Bytes(c.ShmSize); err != nil {
 		problems.Add(at.At("shm_size"), "write it as 256m", "shm_size: %v", err)
 	}
 	for _, key := range []string{"cap_add", "cap_drop"} {
@@ -186,20 +146,9 @@ func (c Config) title() string {
 	return "oci"
 }
 
-func (c Config) shmBytes() (int64, error) {
-	if c.ShmSize == "" {
-		return 0, nil
-	}
-	size, err := units.RAMInBytes(c.ShmSize)
-	if err == nil && size <= 0 {
-		err = fmt.Errorf("size %q is not positive", c.ShmSize)
-	}
-	return size, err
-}
-
 // options are the sandbox's.
 func (c Config) options(job bake.Job, base *v1.ConfigFile, isolation string) (sandbox.Options, error) {
-	shm, err := c.shmBytes()
+	shm, err := source.Bytes(c.ShmSize)
 	return sandbox.Options{
 		Isolation: cmp.Or(c.Isolation, isolation), Network: c.Network, Env: base.Config.Env, Dir: base.Config.WorkingDir, AddHosts: c.AddHosts,
 		ShmSize: shm, Tmpfs: c.Tmpfs, CapAdd: c.CapAdd, CapDrop: c.CapDrop, NoNewPrivs: c.NoNewPrivs, Notify: job.Notify,

@@ -104,18 +104,10 @@ func (m *machine) baseLayers(ctx context.Context, roots *sandbox.Roots) ([]sandb
 	if roots.Has(chain) {
 		return chain, nil
 	}
-	if err := m.sources.Fetch(ctx, m.base); err != nil {
+	if layers, err = m.sources.Fetch(ctx, m.base); err != nil {
 		return nil, fmt.Errorf("fetching %s: %w", m.name, err)
 	}
-	for i, l := range layers {
-		digest, err := l.Digest()
-		if err != nil {
-			return nil, err
-		}
-		stored, err := m.deps.Store.Layer(digest)
-		if err != nil {
-			return nil, err
-		}
+	for i, stored := range layers {
 		chain[i].Open = stored.Compressed
 	}
 	return chain, nil

@@ -77,7 +77,7 @@ func (b *Baker) Kind() bake.Kind[bake.Builder] {
 			"As an ordinary user it needs subordinate ids (/etc/subuid, newuidmap).",
 		Example: "oci: { image: debian:bookworm-slim }",
 		Sources: sources,
-		Zero:    Config{Pull: pull(source.PullAlways), Network: "host"},
+		Zero:    Config{Pull: source.PullAlways, Network: "host"},
 		Check:   func(c Config, at value.Where) diag.List { return c.check(at) },
 		Inputs:  func(c Config, at value.Where) []bake.Input { return c.inputs(at) },
 		Title:   Config.title,
@@ -173,11 +173,11 @@ func (b *builder) pull(ctx context.Context) (v1.Image, error) {
 		return nil, fmt.Errorf("image %q: %w", b.config.Image, err)
 	}
 	var auth registry.Auth
-	if c := b.config; c.Login && (c.LoginServer == "" || strings.Contains(c.LoginServer, ref.Context().RegistryStr())) {
+	if c := b.config; c.Login && source.SameServer(c.LoginServer, ref.Context()) {
 		auth = registry.Auth{Username: c.LoginUsername, Password: c.LoginPassword.Value}
 	}
 	// Layers are read long after this: for as long as the run lasts.
-	return b.sources.Image(ctx, ref, b.platform, auth, source.Pull(b.config.Pull))
+	return b.sources.Image(ctx, ref, b.platform, auth, b.config.Pull)
 }
 
 // epoch is the time of everything made here.
