@@ -239,12 +239,7 @@ func (m *machine) Detach() []string {
 	return lines
 }
 
-// noticeable is what a step may notice of the builder's settings: nothing where
-// they are the defaults, so that engines agree.
+// noticeable is what a step may notice of the builder's settings.
 func (c Config) noticeable() string {
-	text := fmt.Sprintf("%q %q %q %q %q %q %v %q", c.Network, c.AddHosts, c.ShmSize, c.Tmpfs, c.CapAdd, c.CapDrop, c.NoNewPrivs, c.ExecUser)
-	if text == fmt.Sprintf("%q %q %q %q %q %q %v %q", "host", []string(nil), "", []string(nil), []string(nil), []string(nil), false, "") {
-		return ""
-	}
-	return " " + text
+	return fmt.Sprintf(" %q %q %q %q %q %q %v %q", c.Network, c.AddHosts, c.ShmSize, c.Tmpfs, c.CapAdd, c.CapDrop, c.NoNewPrivs, c.ExecUser)
 }
