@@ -78,6 +78,42 @@ func TestApplyIsIndexOf(t *testing.T) {
 	}
 }
 
+// An index that was kept goes on where the layers it tells of ended.
+func TestExtend(t *testing.T) {
+	good := 0
+	for seed := range uint64(150) {
+		random := rand.New(rand.NewPCG(seed, 4))
+		var openers []Opener
+		for range 2 + random.IntN(3) {
+			var headers []tar.Header
+			for range random.IntN(12) {
+				headers = append(headers, randomHeader(random))
+			}
+			openers = append(openers, opener(tarOf(t, headers...)))
+		}
+		want, wantErr := IndexOf(t.Context(), openers...)
+		for at := range len(openers) + 1 {
+			kept, err := IndexOf(t.Context(), openers[:at]...)
+			if err == nil {
+				kept, err = kept.Extend(t.Context(), openers[at:]...)
+			}
+			if (err == nil) != (wantErr == nil) {
+				t.Fatalf("seed %d from %d: got %v, want %v", seed, at, err, wantErr)
+			}
+			if err != nil {
+				continue
+			}
+			good++
+			if diff := cmp.Diff(want.entries, kept.entries); diff != "" {
+				t.Fatalf("seed %d from %d (-whole +kept):\n%s", seed, at, diff)
+			}
+		}
+	}
+	if good < 100 {
+		t.Errorf("only %d were no errors", good)
+	}
+}
+
 // toCompare is a tree without its root, and without owners where only root
 // can give them.
 func toCompare(x *Index) []Entry {

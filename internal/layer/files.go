@@ -15,8 +15,8 @@ import (
 // Symbolic links on the way are followed; one at the end only when a slash
 // follows it. A path that is not there is an error that wraps fs.ErrNotExist.
 func Merged(ctx context.Context, layers []Opener, name string) (io.ReadCloser, error) {
-	s, err := readStack(ctx, layers, false)
-	if err != nil {
+	s := &stack{root: impliedDir(baseLayer)}
+	if err := s.read(ctx, layers); err != nil {
 		return nil, err
 	}
 	v, err := s.lookup(name)

@@ -20,12 +20,24 @@ type Opener func() (io.ReadCloser, error)
 
 // IndexOf is the index of the tree that the layers, lowest first, make.
 func IndexOf(ctx context.Context, layers ...Opener) (*Index, error) {
-	s, err := readStack(ctx, layers, true)
-	if err != nil {
+	return (&Index{}).Extend(ctx, layers...)
+}
+
+// Extend is the index of the tree with further layers, lowest first, on it.
+func (x *Index) Extend(ctx context.Context, layers ...Opener) (*Index, error) {
+	s := &stack{root: impliedDir(baseLayer), hash: true}
+	if err := s.start(x); err != nil {
+		return nil, err
+	}
+	if err := s.read(ctx, layers); err != nil {
 		return nil, err
 	}
 	return checkedIndex(s.entries())
 }
+
+// baseLayer is that of what an index tells of, and of the root that is always
+// there.
+const baseLayer = -1
 
 // inode is a file of the stack; several names may share it.
 type inode struct {
@@ -60,16 +72,34 @@ func impliedDir(layer int) *vnode {
 	return newVnode(&inode{Entry: Entry{Type: Dir, Mode: 0o755}}, layer)
 }
 
-func readStack(ctx context.Context, layers []Opener, hash bool) (*stack, error) {
-	s := &stack{root: impliedDir(-1), hash: hash}
-	for i, open := range layers {
-		s.layer, s.seq = i, 0
-		err := eachEntry(ctx, open, s.add)
-		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", i, err)
+// start puts what an index tells of into the empty stack.
+func (s *stack) start(x *Index) error {
+	s.layer = baseLayer
+	groups := map[string]*inode{}
+	for e := range x.All() {
+		group := e.LinkGroup
+		e.LinkGroup = ""
+		ino := &inode{Entry: e, layer: baseLayer}
+		if first, ok := groups[group]; ok && group != "" {
+			ino = first
+		}
+		groups[group] = ino
+		if err := s.put(e.Path, ino); err != nil {
+			return err
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// read takes layers, lowest first.
+func (s *stack) read(ctx context.Context, layers []Opener) error {
+	for i, open := range layers {
+		s.layer, s.seq = i, 0
+		if err := eachEntry(ctx, open, s.add); err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // eachEntry reads a layer until its end or until visit gives io.EOF.

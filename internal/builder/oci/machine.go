@@ -115,38 +115,67 @@ func (m *machine) baseLayers(ctx context.Context, roots *sandbox.Roots) ([]sandb
 
 const indexKind = "oci-index"
 
-// baseIndex finds or makes the index of the base's tree.
+// baseIndex finds or makes the index of the base's tree. One that is known of
+// its lower layers, as of the image that a stage started from, is gone on from.
 func (m *machine) baseIndex(ctx context.Context, chain []sandbox.Layer) (*layer.Index, error) {
-	ids := make([]string, len(chain))
-	openers := make([]layer.Opener, len(chain))
-	for i, l := range chain {
-		ids[i], openers[i] = l.Digest, l.Open
-	}
-	key := strings.Join(ids, " ")
-	unlock, err := m.locks.Lock(ctx, "index "+key)
+	unlock, err := m.locks.Lock(ctx, "index "+indexKey(chain))
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if index, ok := m.indexes.Load(key); ok {
-		return index.(*layer.Index), nil
-	}
-	if data, ok := m.deps.Store.Cached(indexKind, key); ok {
-		if index, err := layer.DecodeIndex(bytes.NewReader(data)); err == nil {
-			m.indexes.Store(key, index)
-			return index, nil
+	index, known := &layer.Index{}, len(chain)
+	for ; known > 0; known-- {
+		if found := m.knownIndex(indexKey(chain[:known])); found != nil {
+			index = found
+			break
 		}
 	}
-	index, err := layer.IndexOf(ctx, openers...)
-	if err != nil {
+	if known == len(chain) && known > 0 {
+		return index, nil
+	}
+	var above []layer.Opener
+	for _, l := range chain[known:] {
+		above = append(above, l.Open)
+	}
+	if index, err = index.Extend(ctx, above...); err != nil {
 		return nil, err
 	}
-	m.indexes.Store(key, index)
+	m.keepIndex(indexKey(chain), index)
+	return index, nil
+}
+
+func indexKey(chain []sandbox.Layer) string {
+	ids := make([]string, len(chain))
+	for i, l := range chain {
+		ids[i] = l.Digest
+	}
+	return strings.Join(ids, " ")
+}
+
+// knownIndex finds an index: made in this run, or kept.
+func (b *Baker) knownIndex(key string) *layer.Index {
+	if index, ok := b.indexes.Load(key); ok {
+		return index.(*layer.Index)
+	}
+	data, ok := b.deps.Store.Cached(indexKind, key)
+	if !ok {
+		return nil
+	}
+	index, err := layer.DecodeIndex(bytes.NewReader(data))
+	if err != nil {
+		return nil
+	}
+	b.indexes.Store(key, index)
+	return index
+}
+
+// keepIndex remembers an index. A cache that cannot be written costs time only.
+func (b *Baker) keepIndex(key string, index *layer.Index) {
+	b.indexes.Store(key, index)
 	var out bytes.Buffer
 	if err := index.Encode(&out); err == nil {
-		_ = m.deps.Store.PutCached(indexKind, key, out.Bytes()) // a cache that cannot be written costs time only
+		_ = b.deps.Store.PutCached(indexKind, key, out.Bytes())
 	}
-	return index, nil
 }
 
 // Communicator reaches into the sandbox.
