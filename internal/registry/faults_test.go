@@ -54,6 +54,7 @@ func TestTransientFaults(t *testing.T) {
 		{"upload session lost", rt.Upload, 1, rt.Code(404, "BLOB_UPLOAD_UNKNOWN", "gone"), false},
 		{"manifest put broken off", rt.Is("PUT", "/manifests/"), 2, rt.Reset, false},
 		{"manifest put 502", rt.Is("PUT", "/manifests/"), 2, rt.Status(502), false},
+		{"blob not known yet", rt.Is("PUT", "/manifests/"), 2, rt.Code(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"), false},
 		{"blob broken off", rt.Blob, 2, rt.Truncate(100), true},
 		{"blob broken off at the start", rt.Blob, 2, rt.Truncate(0), true},
 		{"blob 503", rt.Blob, 3, rt.Status(503), true},

@@ -101,11 +101,21 @@ func (p *push) run(ctx context.Context, m Manifest, auth Auth, from []name.Repos
 		if err != nil {
 			return err
 		}
-		if err := putManifest(ctx, p.http, p.repo, digest.String(), m); err != nil {
+		if err := p.c.putManifest(ctx, p.http, p.repo, digest.String(), m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lacksBlob reports whether a registry refused a manifest for a blob that it
+// does not know (distribution-spec, MANIFEST_BLOB_UNKNOWN). It says so of one
+// that it has, too, while another client sends the same.
+func lacksBlob(err error) bool {
+	var status *transport.Error
+	return errors.As(err, &status) && slices.ContainsFunc(status.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.ManifestBlobUnknownErrorCode
+	})
 }
 
 // collect lists the blobs and manifests below m.
@@ -345,7 +355,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 }
 
 // putManifest stores a manifest under a digest or a tag.
-func putManifest(ctx context.Context, client *http.Client, repo name.Repository, identifier string, m Manifest) error {
+func (c *Client) putManifest(ctx context.Context, client *http.Client, repo name.Repository, identifier string, m Manifest) error {
 	raw, err := m.RawManifest()
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
@@ -358,17 +368,25 @@ func putManifest(ctx context.Context, client *http.Client, repo name.Repository,
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, endpoint(repo, "manifests/"+identifier), bytes.NewReader(raw))
-	if err != nil {
-		return err
+	resp, err := c.policy.do(ctx, repo.RegistryStr(), func() (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, endpoint(repo, "manifests/"+identifier), bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Content-Type", string(mediaType))
+		resp, err := client.Do(req)
+		if err == nil {
+			err = transport.CheckError(resp, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		}
+		if err != nil && !lacksBlob(err) {
+			err = &triedError{err}
+		}
+		return resp, err
+	})
+	if resp != nil {
+		defer resp.Body.Close()
 	}
-	req.Header.Set("Content-Type", string(mediaType))
-	resp, err := client.Do(req)
 	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusCreated, http.StatusOK, http.StatusAccepted); err != nil {
 		return err
 	}
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != digest.String() {

@@ -99,6 +99,8 @@ func temporary(err error) bool {
 	switch {
 	case errors.Is(err, context.Canceled), permanent(err):
 		return false
+	case lacksBlob(err):
+		return true
 	case errors.As(err, &dns):
 		return !dns.IsNotFound
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),

@@ -43,7 +43,7 @@ func (c *Client) Tag(ctx context.Context, m Manifest, targets ...Target) error {
 				err = mv.look()
 			}
 			if err == nil && mv.old.Digest != digest {
-				err = putManifest(ctx, mv.client, t.Repository, t.TagStr(), m)
+				err = c.putManifest(ctx, mv.client, t.Repository, t.TagStr(), m)
 				moved = append(moved, mv) // also when it failed: the registry may have moved it
 			}
 		}
@@ -103,13 +103,14 @@ func refusesTheQuestion(err error) bool {
 // mover moves one tag and can put it back.
 type mover struct {
 	Target
+	c      *Client
 	ctx    context.Context
 	client *http.Client
 	old    v1.Descriptor // zero: the tag was not there
 }
 
 func (c *Client) newMover(ctx context.Context, t Target) (mover, error) {
-	mv := mover{Target: t, ctx: ctx}
+	mv := mover{Target: t, c: c, ctx: ctx}
 	auth, err := c.authOr(ctx, t.Repository, t.Auth)
 	if err != nil {
 		return mv, err
@@ -173,7 +174,7 @@ func (mv *mover) restore(ctx context.Context, digest v1.Hash) error {
 	if err != nil {
 		return err
 	}
-	return putManifest(ctx, mv.client, mv.Repository, mv.TagStr(), rawManifest{old})
+	return mv.c.putManifest(ctx, mv.client, mv.Repository, mv.TagStr(), rawManifest{old})
 }
 
 // remove deletes a tag, which not every registry can: never its manifest.
