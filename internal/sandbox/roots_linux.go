@@ -225,16 +225,11 @@ type work struct {
 }
 
 func (r *Roots) newWork() (*work, error) {
-	path := filepath.Join(r.dir, "work", strings.ToLower(rand.Text()[:16]))
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	w, err := r.lockWork()
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		lock.Close()
-		return nil, err
-	}
-	w := &work{path, lock}
+	path := w.path
 	for _, d := range []string{"", upperDir, workDir, mergedDir} {
 		if err := os.Mkdir(filepath.Join(path, d), 0o755); err != nil {
 			_ = r.remove(w)
@@ -242,6 +237,26 @@ func (r *Roots) newWork() (*work, error) {
 		}
 	}
 	return w, nil
+}
+
+// lockWork makes the lock of a new work folder. A process that reaps may come
+// between its making and its locking, and remove it.
+func (r *Roots) lockWork() (*work, error) {
+	for {
+		path := filepath.Join(r.dir, "work", strings.ToLower(rand.Text()[:16]))
+		lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+			lock.Close()
+			return nil, err
+		}
+		if _, err := os.Stat(path + ".lock"); err == nil {
+			return &work{path, lock}, nil
+		}
+		lock.Close()
+	}
 }
 
 // remove removes a work folder; its lock goes last.
