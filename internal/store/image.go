@@ -61,20 +61,34 @@ func (s *Store) PutImage(img v1.Image) (v1.Hash, error) {
 	})
 }
 
-// initLayout makes the files of an empty layout. The store is locked.
+// initLayout makes the files of an empty layout, and anew those that cannot be
+// read: images that are not listed are baked or fetched once more. The store is
+// locked.
 func (s *Store) initLayout() error {
-	for name, content := range map[string]string{
-		"oci-layout": `{"imageLayoutVersion":"1.0.0"}`,
-		"index.json": `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`,
-	} {
-		if _, err := os.Stat(s.path(name)); err == nil {
-			continue
-		}
-		if err := s.putFile(s.path(name), []byte(content), true); err != nil {
+	const marker = `{"imageLayoutVersion":"1.0.0"}`
+	if have, err := os.ReadFile(s.path("oci-layout")); err != nil || string(have) != marker {
+		if err := s.putFile(s.path("oci-layout"), []byte(marker), true); err != nil {
 			return err
 		}
 	}
-	return nil
+	if _, err := s.index(); err == nil {
+		return nil
+	}
+	return s.putFile(s.path("index.json"), []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`), true)
+}
+
+// index reads the list of images.
+func (s *Store) index() (*v1.IndexManifest, error) {
+	f, err := os.Open(s.path("index.json"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	index, err := v1.ParseIndexManifest(io.LimitReader(f, maxIndex))
+	if err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	return index, nil
 }
 
 // editIndex changes the list of images.
@@ -87,14 +101,9 @@ func (s *Store) editIndex(edit func([]v1.Descriptor) []v1.Descriptor) error {
 }
 
 func (s *Store) editIndexLocked(edit func([]v1.Descriptor) []v1.Descriptor) error {
-	f, err := os.Open(s.path("index.json"))
+	index, err := s.index()
 	if err != nil {
 		return err
-	}
-	defer f.Close()
-	index, err := v1.ParseIndexManifest(io.LimitReader(f, maxIndex))
-	if err != nil {
-		return fmt.Errorf("index.json: %w", err)
 	}
 	index.Manifests = edit(index.Manifests)
 	data, err := json.Marshal(index)

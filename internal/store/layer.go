@@ -314,6 +314,15 @@ func verified(r io.Reader, want v1.Hash) io.Reader {
 	return &verifier{r: r, want: want, hash: sha256.New()}
 }
 
+// DamagedError is content that is not what its digest says. The blob of a store
+// that it was in is dropped when it is found.
+type DamagedError struct{ Want, Got v1.Hash }
+
+// Error tells both digests.
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("content of %s is damaged: it hashes to %s", e.Want, e.Got)
+}
+
 type verifier struct {
 	r    io.Reader
 	want v1.Hash
@@ -330,7 +339,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 			if v.damaged != nil {
 				v.damaged()
 			}
-			return n, fmt.Errorf("content of %s is damaged: it hashes to %s", v.want, got)
+			return n, &DamagedError{Want: v.want, Got: got}
 		}
 	}
 	return n, err

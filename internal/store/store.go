@@ -134,7 +134,7 @@ func (s *Store) putBlob(data []byte) (v1.Hash, error) {
 	if err != nil {
 		return h, err
 	}
-	if touch(path) {
+	if _, err := s.blob(h, int64(len(data))); err == nil {
 		return h, nil
 	}
 	if err := s.putFile(path, data, true); err != nil {
@@ -143,7 +143,8 @@ func (s *Store) putBlob(data []byte) (v1.Hash, error) {
 	return h, nil
 }
 
-// blob reads a small blob and checks it.
+// blob reads a small blob and checks it. A damaged one is dropped, so that it is
+// made or fetched anew.
 func (s *Store) blob(h v1.Hash, limit int64) ([]byte, error) {
 	path, err := s.blobPath(h)
 	if err != nil {
@@ -161,7 +162,7 @@ func (s *Store) blob(h v1.Hash, limit int64) ([]byte, error) {
 		return nil, s.fault("read blob", err)
 	}
 	if hashOf(data) != h {
-		return nil, fmt.Errorf("blob %s in the store at %s is damaged", h, s.dir)
+		return nil, errors.Join(fmt.Errorf("blob %s in the store at %s is damaged", h, s.dir), s.Drop(h))
 	}
 	touch(path)
 	return data, nil

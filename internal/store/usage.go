@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -49,12 +48,7 @@ func (s *Store) Usage() ([]Use, error) {
 // that cannot be read has none.
 func (s *Store) imageBlobs() map[string]bool {
 	found := map[string]bool{}
-	f, err := os.Open(s.path("index.json"))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	index, err := v1.ParseIndexManifest(io.LimitReader(f, maxIndex))
+	index, err := s.index()
 	if err != nil {
 		return nil
 	}
