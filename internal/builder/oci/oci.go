@@ -105,6 +105,9 @@ func (b *builder) Start(ctx context.Context, job bake.Job) (bake.Machine, error)
 
 // Source finds the base. None of its layers is fetched.
 func (b *builder) Source(ctx context.Context, job bake.Job) (_ string, err error) {
+	if _, err := b.open(); err != nil { // reaps what a killed run left, also if no machine is needed
+		return "", err
+	}
 	b.platform = b.wanted(job)
 	if b.base, b.name, err = b.find(ctx, job); err != nil {
 		return "", err
@@ -217,11 +220,22 @@ func (b *builder) facts(job bake.Job) map[string]string {
 	return facts
 }
 
-// Resume starts a machine on the source and the checkpoints.
+// Resume starts a machine on the source and the checkpoints. The store drops
+// what it finds damaged; of the source there is another where that came from.
 func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
-	m := &machine{builder: b, job: job, done: slices.Clone(done)}
-	if err := m.start(ctx); err != nil {
-		return nil, err
+	for dropped := map[v1.Hash]bool{}; ; {
+		m := &machine{builder: b, job: job, done: slices.Clone(done)}
+		err := m.start(ctx)
+		if err == nil {
+			return m, nil
+		}
+		var damaged *store.DamagedError
+		if !errors.As(err, &damaged) || dropped[damaged.Want] || ctx.Err() != nil {
+			return nil, err
+		}
+		dropped[damaged.Want] = true
+		if _, lost := b.Source(ctx, job); lost != nil {
+			return nil, err
+		}
 	}
-	return m, nil
 }
