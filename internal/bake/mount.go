@@ -9,7 +9,7 @@ import (
 
 // The types of a Mount.
 const (
-	MountCache  = "cache"  // a folder that outlives the bake, on this machine
+	MountCache  = "cache"  // a folder that outlives the bake, where it is baked
 	MountSecret = "secret" // a read-only file
 	MountSSH    = "ssh"    // a socket that leads to an agent of this machine
 	MountTmpfs  = "tmpfs"  // a folder in memory

@@ -20,6 +20,12 @@ const Path = "/" + layer.HelperDir + "/helper"
 // RunDir holds what commands leave for the helper; any user may write to it.
 const RunDir = "/" + layer.HelperDir + "/run"
 
+// SharedDir is where the helper that mounts has the folders it shows.
+const SharedDir = "/" + layer.HelperDir + "/shared"
+
+// SizeRecord is the limit of a tmpfs, in bytes, in the tar of Mounts.
+const SizeRecord = "IMGBAKE.size"
+
 // Version changes when what Scan or Delta tell changes: what was cached from
 // an older helper is then not used.
 const Version = "1"
@@ -35,6 +41,7 @@ const (
 	Settle = prefix + "settle" // settle SINCE: read an index, give the files the times it tells
 	Put    = prefix + "put"    // put DIR: unpack the tar on the input
 	Get    = prefix + "get"    // get PATH: write a tar
+	Mounts = prefix + "mounts" // mounts: show what the tar on the input says where process 1 is, then relay its sockets until the input ends
 
 	prefix = "helper-"
 )
@@ -47,6 +54,7 @@ const (
 	StatusFailed    = 1
 	StatusUsage     = 2
 	StatusMissing   = 3   // get: no such file; why: exec never got so far, or ended well
+	StatusRefused   = 4   // mounts: this kernel or engine does not allow it
 	StatusCannotRun = 126 // exec: from here on, see why
 	StatusNotFound  = 127
 )

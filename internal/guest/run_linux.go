@@ -19,10 +19,13 @@ func run(command string, args []string, stdin io.Reader, stdout, stderr io.Write
 		switch {
 		case err == nil:
 			return 0
-		case errors.Is(err, errMissing):
+		case errors.Is(err, errMissing) && (command == Get || command == Why):
 			return StatusMissing
 		}
 		fmt.Fprintln(stderr, err)
+		if errors.Is(err, errRefused) {
+			return StatusRefused
+		}
 		return StatusFailed
 	}
 	switch {
@@ -46,6 +49,8 @@ func run(command string, args []string, stdin io.Reader, stdout, stderr io.Write
 		return fail(put(args[0], stdin))
 	case command == Get && len(args) == 1:
 		return fail(get(args[0], stdout))
+	case command == Mounts && len(args) == 0:
+		return fail(mounts(stdin, stdout))
 	}
 	fmt.Fprintf(stderr, "%s: unknown command, or wrong number of arguments\n", command)
 	return StatusUsage

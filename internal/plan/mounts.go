@@ -14,7 +14,7 @@ import (
 
 // StepMount is something that a step sees and the image never has.
 type StepMount struct {
-	Type   string     `key:"type" doc:"cache: a folder that is kept on this machine between bakes. secret: a read-only file. ssh: the socket of your SSH agent. tmpfs: a folder in memory." opt:"required,known,enum=cache|secret|ssh|tmpfs" json:"type"`
+	Type   string     `key:"type" doc:"cache: a folder that is kept between bakes, on this machine or the engine's. secret: a read-only file. ssh: the socket of your SSH agent. tmpfs: a folder in memory." opt:"required,known,enum=cache|secret|ssh|tmpfs" json:"type"`
 	Target string     `key:"target" doc:"Absolute path in the machine. For a secret /run/secrets/ID if not given, for ssh /run/ssh-agent.sock." opt:"known" json:"target"`
 	ID     string     `key:"id" doc:"Of a cache: steps that give the same id share the folder; the target if not given. Of a secret: its file's name in /run/secrets." opt:"known" json:"id,omitempty"`
 	Value  value.Node `key:"value" alias:"secret" doc:"Content of a secret: a sensitive variable, such as ${var.token}." json:"value,omitzero"`

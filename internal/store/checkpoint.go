@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -10,9 +11,31 @@ import (
 	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
-// Checkpoint publishes a delta of the tree into the store: the layer that an
-// image shows, and the rest that only later steps see.
-func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta io.Reader, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
+// Checkpoint publishes what delta writes, a delta of the tree, into the store: the
+// layer that an image shows, and the rest that only later steps see.
+func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta func(io.Writer) error, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := delta(in)
+		in.CloseWithError(err)
+		ended <- err
+	}()
+	made, err := s.publish(ctx, tree, out, policy, info)
+	if err == nil {
+		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
+	}
+	out.CloseWithError(err)
+	if cause := <-ended; cause != nil && (err == nil || !errors.Is(cause, err)) {
+		err = cause // rather than what it made of the stream
+	}
+	if err != nil {
+		return bake.Checkpoint{}, err
+	}
+	return made, nil
+}
+
+func (s *Store) publish(ctx context.Context, tree *layer.Tree, delta io.Reader, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
 	w, err := s.NewLayer(ctx)
 	if err != nil {
 		return bake.Checkpoint{}, err

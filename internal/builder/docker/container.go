@@ -17,17 +17,6 @@ import (
 // elsewhere and do not come from here.
 func (m *machine) containerConfig(imageID string) (*container.Config, *container.HostConfig, error) {
 	c := m.config
-	config := &container.Config{
-		Image:       imageID,
-		Entrypoint:  []string{guest.Path, guest.Pause},
-		Cmd:         []string{},
-		User:        "0",
-		WorkingDir:  "/",
-		OpenStdin:   true,
-		StdinOnce:   true,
-		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
-		Labels:      m.engine.labels(m.job.RunID, m.job.Name),
-	}
 	shm, err := source.Bytes(c.ShmSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("shm_size %q: %w", c.ShmSize, err)
@@ -62,7 +51,22 @@ func (m *machine) containerConfig(imageID string) (*container.Config, *container
 		}
 		host.Ulimits = append(host.Ulimits, limit)
 	}
-	return config, host, nil
+	return m.idleConfig(imageID), host, nil
+}
+
+// idleConfig is a container that runs the helper.
+func (m *machine) idleConfig(imageID string) *container.Config {
+	return &container.Config{
+		Image:       imageID,
+		Entrypoint:  []string{guest.Path, guest.Pause},
+		Cmd:         []string{},
+		User:        "0",
+		WorkingDir:  "/",
+		OpenStdin:   true,
+		StdinOnce:   true,
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+		Labels:      m.engine.labels(m.job.RunID, m.job.Name),
+	}
 }
 
 func tmpfs(list []string) map[string]string {

@@ -67,9 +67,6 @@ func (b *builder) Source(ctx context.Context, job bake.Job) (string, error) {
 	if job.Notify == nil {
 		job.Notify = func(string) {}
 	}
-	if err := withoutMounts(job); err != nil {
-		return "", err
-	}
 	if err := b.engine.connect(ctx); err != nil {
 		return "", err
 	}

@@ -509,9 +509,11 @@ func TestOrphan(t *testing.T) {
 		t.Skip("part of TestKilledOwner")
 	}
 	e := newEngine(t)
-	if _, err := newBuilder(t, e, map[string]any{"rootfs": base}).Start(t.Context(), job(t)); err != nil {
+	m, err := newBuilder(t, e, map[string]any{"rootfs": base}).Start(t.Context(), job(t))
+	if err != nil {
 		t.Fatal(err)
 	}
+	show(t, m, secretAt("/run/secrets/x", 0o400)) // in a second container
 	fmt.Println("orphan is up")
 	select {}
 }
@@ -548,17 +550,19 @@ func TestKilledOwner(t *testing.T) {
 		return list
 	}
 	list := orphans()
-	if len(list) != 1 {
+	if len(list) != 2 {
 		t.Fatalf("%d orphans", len(list))
 	}
-	// Without anybody's help, the container ends.
+	// Without anybody's help, the containers end.
 	wait, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	ended, failed := api.ContainerWait(wait, list[0].ID, container.WaitConditionNotRunning)
-	select {
-	case <-ended:
-	case err := <-failed:
-		t.Errorf("the orphan still runs: %v", err)
+	for _, orphan := range list {
+		ended, failed := api.ContainerWait(wait, orphan.ID, container.WaitConditionNotRunning)
+		select {
+		case <-ended:
+		case err := <-failed:
+			t.Errorf("the orphan %s still runs: %v", orphan.Names, err)
+		}
 	}
 	removed, err := e.Reap(t.Context())
 	if err != nil || len(removed) == 0 || len(orphans()) != 0 {

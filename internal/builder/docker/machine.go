@@ -1,16 +1,12 @@
 package docker
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -19,8 +15,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types"
-	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -42,14 +36,14 @@ const (
 // machine is a container that is being baked.
 type machine struct {
 	*builder
+	box
 	job bake.Job
 
-	name   string // known before the container is, to remove one whose making was cut short
-	id     string
 	since  time.Time // before anything ran
-	stdin  *types.HijackedResponse
-	shadow string // an image made only to start from, removed at the end
+	from   string    // the image the container is made from
+	shadow string    // an image made only to start from, removed at the end
 	tree   *layer.Tree
+	beside *beside // nil until a step has mounts
 
 	done []bake.Checkpoint
 
@@ -64,63 +58,28 @@ func (m *machine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.name = containerName(m.job.Name)
-	from, err := m.startImage(ctx)
+	m.box = box{api: m.engine.api, name: containerName(m.job.Name)}
+	if m.from, err = m.startImage(ctx); err != nil {
+		return err
+	}
+	config, host, err := m.containerConfig(m.from)
 	if err != nil {
 		return err
 	}
-	config, host, err := m.containerConfig(from)
+	warnings, err := m.create(ctx, config, host, m.base.createPlatform(m.engine))
 	if err != nil {
 		return err
 	}
-	created, err := m.engine.api.ContainerCreate(ctx, config, host, nil, m.base.createPlatform(m.engine), m.name)
-	if err != nil {
-		return fmt.Errorf("creating the container: %w", err)
-	}
-	m.id = created.ID
-	for _, w := range created.Warnings {
+	for _, w := range warnings {
 		m.job.Notify("docker engine: " + w)
 	}
-	if err := m.putHelper(ctx, program); err != nil {
+	if err := m.run(ctx, program); err != nil {
 		return err
 	}
-	if err := m.run(ctx); err != nil {
+	if m.since, err = m.created(ctx); err != nil {
 		return err
 	}
 	return m.scan(ctx)
-}
-
-// run starts the container with its input attached: when this process dies, the
-// engine closes the input, and the container ends.
-func (m *machine) run(ctx context.Context) error {
-	stdin, err := m.engine.api.ContainerAttach(context.WithoutCancel(ctx), m.id, container.AttachOptions{Stream: true, Stdin: true})
-	if err != nil {
-		return fmt.Errorf("attaching to the container: %w", err)
-	}
-	m.stdin = &stdin
-	if err := m.engine.api.ContainerStart(ctx, m.id, container.StartOptions{}); err != nil {
-		return fmt.Errorf("starting the container: %w", err)
-	}
-	info, err := m.engine.api.ContainerInspect(ctx, m.id)
-	if err != nil {
-		return err
-	}
-	if m.since, err = time.Parse(time.RFC3339Nano, info.Created); err != nil {
-		return fmt.Errorf("creation time of the container: %w", err)
-	}
-	return nil
-}
-
-func containerName(bakeName string) string {
-	var random [6]byte
-	_, _ = rand.Read(random[:]) // never fails
-	clean := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {
-			return r
-		}
-		return '-'
-	}, bakeName)
-	return namePrefix + clean[:min(len(clean), 60)] + "-" + hex.EncodeToString(random[:])
 }
 
 // startImage is what the container is made from: the base with what checkpoints
@@ -163,34 +122,6 @@ func (m *machine) startImage(ctx context.Context) (string, error) {
 	return m.base.engineID, nil
 }
 
-func (m *machine) putHelper(ctx context.Context, program string) error {
-	data, err := os.ReadFile(program)
-	if err != nil {
-		return fmt.Errorf("helper: %w", err)
-	}
-	var buf bytes.Buffer
-	tw := tar.NewWriter(&buf)
-	for _, h := range []*tar.Header{
-		{Typeflag: tar.TypeDir, Name: layer.HelperDir + "/", Mode: 0o755},
-		{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(guest.RunDir, "/") + "/", Mode: 0o1777},
-		{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(guest.Path, "/"), Mode: 0o755, Size: int64(len(data))},
-	} {
-		if err := tw.WriteHeader(h); err != nil {
-			return err
-		}
-	}
-	if _, err := tw.Write(data); err != nil {
-		return err
-	}
-	if err := tw.Close(); err != nil {
-		return err
-	}
-	if err := m.engine.api.CopyToContainer(ctx, m.id, "/", &buf, container.CopyToContainerOptions{}); err != nil {
-		return fmt.Errorf("copying the helper into the container: %w", err)
-	}
-	return nil
-}
-
 // Communicator reaches into the container.
 func (m *machine) Communicator() bake.Communicator { return communicator{m} }
 
@@ -210,8 +141,7 @@ func (m *machine) Close() error {
 	m.closed = true
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	err := m.engine.removeContainer(ctx, m.name)
-	m.hangUp()
+	err := errors.Join(m.beside.close(ctx), m.remove(ctx))
 	if m.shadow != "" {
 		if _, e := m.engine.api.ImageRemove(ctx, m.shadow, image.RemoveOptions{}); e != nil && !errdefs.IsNotFound(e) {
 			err = errors.Join(err, e)
@@ -223,27 +153,12 @@ func (m *machine) Close() error {
 	return nil
 }
 
-// hangUp ends the connection to the container's input.
-func (m *machine) hangUp() {
-	if m.stdin != nil {
-		m.stdin.Close()
-		m.stdin = nil
-	}
-}
-
-func (e *Engine) removeContainer(ctx context.Context, name string) error {
-	err := e.api.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress") {
-		return nil
-	}
-	return err
-}
-
 // Detach tells the helper to live on and gives the container a name that the
 // reaper leaves alone.
 func (m *machine) Detach() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	_ = m.beside.close(ctx) // the reaper removes what is left
 	if m.stdin != nil {
 		_, _ = m.stdin.Conn.Write([]byte{guest.Detach})
 		_ = m.stdin.CloseWrite()
@@ -353,6 +268,9 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 	if m.config.Discard {
 		return bake.Artifact{}, nil
 	}
+	if m.beside != nil && m.beside.lost != nil {
+		return bake.Artifact{}, fmt.Errorf("mounts: %w", m.beside.lost)
+	}
 	if _, err := m.base.image(ctx); err != nil { // before much is done in vain
 		return bake.Artifact{}, m.engine.explain(err)
 	}
@@ -373,16 +291,15 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 // checkpoint streams the difference out of the container and publishes it into
 // the store.
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
-	err := m.delta(ctx, func(delta io.Reader) error {
-		made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
-		made.LayerInfo = info
-		if err == nil {
-			m.done = append(m.done, made)
-		}
-		return err
-	})
+	index := m.tree.Raw()
+	delta := func(w io.Writer) error { return m.compared(ctx, index, w, guest.Delta) }
+	made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
 	m.unsettled = err == nil
-	return err
+	if err != nil {
+		return err
+	}
+	m.done = append(m.done, made)
+	return nil
 }
 
 // settle gives the tree the times that a resumed one would have, so that steps
@@ -394,39 +311,21 @@ func (m *machine) settle(ctx context.Context) error {
 		return nil
 	}
 	m.unsettled = false
-	indexOut, indexIn := io.Pipe()
-	go func() { indexIn.CloseWithError(m.tree.Raw().Encode(indexIn)) }()
-	defer indexOut.Close()
-	return m.helper(ctx, indexOut, nil, guest.Settle, fmt.Sprint(m.since.UnixNano()))
+	return m.compared(ctx, m.tree.Raw(), nil, guest.Settle)
+}
+
+// compared runs what of the helper compares the tree with an index.
+func (m *machine) compared(ctx context.Context, index *layer.Index, stdout io.Writer, command string) error {
+	out, in := io.Pipe()
+	go func() { in.CloseWithError(index.Encode(in)) }()
+	defer out.Close()
+	return m.helper(ctx, out, stdout, command, fmt.Sprint(m.since.UnixNano()))
 }
 
 func joined(a, b map[string]string) map[string]string {
 	out := maps.Clone(a)
 	maps.Copy(out, b)
 	return out
-}
-
-// delta runs the helper and hands its output to publish; both must succeed.
-func (m *machine) delta(ctx context.Context, publish func(io.Reader) error) error {
-	indexOut, indexIn := io.Pipe()
-	go func() { indexIn.CloseWithError(m.tree.Raw().Encode(indexIn)) }()
-	defer indexOut.Close()
-	out, in := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := m.helper(ctx, indexOut, in, guest.Delta, fmt.Sprint(m.since.UnixNano()))
-		in.CloseWithError(err)
-		ended <- err
-	}()
-	err := publish(out)
-	if err == nil {
-		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
-	}
-	out.CloseWithError(err)
-	if helperErr := <-ended; helperErr != nil && (err == nil || !errors.Is(helperErr, err)) {
-		return helperErr
-	}
-	return err
 }
 
 // remotePath makes a path of the container absolute and clean. A slash at its

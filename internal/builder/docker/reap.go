@@ -123,7 +123,7 @@ func (e *Engine) Reap(ctx context.Context) ([]string, error) {
 		name := strings.TrimPrefix(first(c.Names), "/")
 		idle := c.State != container.StateRunning && time.Since(time.Unix(c.Created, 0)) > unknownAge
 		if !strings.HasPrefix(name, detachedPrefix) && r.abandoned(c.Labels, idle) {
-			r.remove("container "+name, e.removeContainer(ctx, c.ID))
+			r.remove("container "+name, removeContainer(ctx, e.api, c.ID))
 		}
 	}
 	e.reapRest(ctx, &r, mine)

@@ -225,25 +225,12 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 // checkpoint streams the difference into the store, and gives the tree the
 // times that a resumed one would have.
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
-	out, in := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		err := m.box.Delta(ctx, m.tree.Raw(), in)
-		in.CloseWithError(err)
-		ended <- err
-	}()
-	made, err := m.deps.Store.Checkpoint(ctx, m.tree, out, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
-	if err == nil {
-		_, err = io.Copy(io.Discard, out) // what follows the end of the tar
-	}
-	out.CloseWithError(err)
-	if deltaErr := <-ended; deltaErr != nil && (err == nil || !errors.Is(deltaErr, err)) {
-		return deltaErr
-	}
+	index := m.tree.Raw()
+	delta := func(w io.Writer) error { return m.box.Delta(ctx, index, w) }
+	made, err := m.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
 	if err != nil {
 		return err
 	}
-	made.LayerInfo = info
 	m.done = append(m.done, made)
 	return m.box.Settle(ctx, m.tree.Raw())
 }
