@@ -37,7 +37,7 @@ func All(layers *store.Store, registries *registry.Client, getenv func(string) s
 	alone := oci.New(oci.Deps{Store: layers, Registry: registries, SquashOwners: choice.SquashOwners, Isolation: choice.Isolation})
 	return bake.Catalog{
 		Builders: []bake.Kind[bake.Builder]{
-			either.Kind(daemon.Kind(), alone.Kind(), choice.Engine),
+			either.Kind(daemon.Kind(), alone.Kind(), choice.Engine, alone.OnlyChroot()),
 			alone.Kind(),
 			filebuilder.Kind(),
 			null.Kind(),

@@ -50,7 +50,7 @@ func (r *Roots) Start(ctx context.Context, chain []Layer, o Options) (*Machine, 
 	m, err := r.start(ctx, chain, o)
 	if given == "" && errors.Is(err, ErrUnavailable) && os.Geteuid() == 0 {
 		if o.Notify != nil {
-			o.Notify(fmt.Sprintf("isolation namespaces is %v; using chroot", err))
+			o.Notify(fmt.Sprintf("using a chroot, in which there is no /proc: no namespaces: %v", err))
 		}
 		o.Isolation = Chroot
 		return r.start(ctx, chain, o)

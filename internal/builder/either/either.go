@@ -16,7 +16,7 @@ import (
 
 // What --engine takes.
 const (
-	Auto   = "auto"   // without an engine, unless an option or this machine asks for one
+	Auto   = "auto"   // without an engine, unless an option or this machine asks for one, or it would be a chroot and there is an engine
 	Engine = "docker" // on the engine
 	Alone  = "oci"    // without, or not at all
 )
@@ -24,8 +24,10 @@ const (
 // idle are keys of the docker builder that have no effect on what is baked.
 var idle = []string{"communicator", "container_dir", "fix_upload_owner", "docker_path"}
 
-// Kind is the engine's kind, whose bakes may go to the other one.
-func Kind(engine, alone bake.Kind[bake.Builder], mode string) bake.Kind[bake.Builder] {
+// Kind is the engine's kind, whose bakes may go to the other one. poor is why
+// machines without an engine are poor ones here, or nil: an engine is preferred
+// to them then.
+func Kind(engine, alone bake.Kind[bake.Builder], mode string, poor error) bake.Kind[bake.Builder] {
 	if mode == Engine {
 		return engine
 	}
@@ -42,7 +44,7 @@ func Kind(engine, alone bake.Kind[bake.Builder], mode string) bake.Kind[bake.Bui
 		if why != "" {
 			return &builder{Resumer: onEngine, note: "using the Docker Engine: " + why + " needs one"}, nil
 		}
-		b := &builder{}
+		b := &builder{poor: poor}
 		if b.Resumer, err = resumer(alone.New(body)); mode == Auto {
 			b.other = onEngine
 		}
@@ -83,6 +85,7 @@ type builder struct {
 	bake.Resumer
 	other bake.Resumer // to be tried when the first cannot; nil: none
 	note  string
+	poor  error // why the other is preferred to a machine of the first
 }
 
 // Start starts a machine on the source.
@@ -120,8 +123,12 @@ func (b *builder) change(ctx context.Context, job bake.Job, cause error) (string
 	return id, nil
 }
 
-// Resume starts a machine. Where this machine allows none, the engine's is used.
+// Resume starts a machine. Where this machine allows none, or a poor one, the
+// engine's is used.
 func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
+	if b.poor != nil && b.other != nil {
+		_, _ = b.change(ctx, job, b.poor) // without an engine a poor one it is
+	}
 	m, err := b.Resumer.Resume(ctx, job, done)
 	if err == nil || b.other == nil || !errors.Is(err, bake.ErrUnavailable) || ctx.Err() != nil {
 		return m, err

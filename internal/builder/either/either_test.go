@@ -51,6 +51,7 @@ func TestChoice(t *testing.T) {
 	tests := map[string]struct {
 		mode          string
 		body          map[string]any
+		poor          error
 		alone, engine fake
 		want, note    string // the builder that was used, or the error
 	}{
@@ -65,6 +66,9 @@ func TestChoice(t *testing.T) {
 		"no such image, forced":     {mode: either.Alone, alone: fake{source: errors.New("no such image")}, want: "no such image"},
 		"no sandbox":                {mode: either.Auto, alone: fake{resume: unavailable}, want: "engine", note: "namespaces"},
 		"no sandbox and no engine":  {mode: either.Auto, alone: fake{resume: unavailable}, engine: fake{source: errors.New("no engine")}, want: "namespaces"},
+		"a chroot":                  {mode: either.Auto, poor: errors.New("no namespaces"), want: "engine", note: "no namespaces"},
+		"a chroot and no engine":    {mode: either.Auto, poor: errors.New("no namespaces"), engine: fake{source: errors.New("no engine")}, want: "alone"},
+		"a chroot, forced":          {mode: either.Alone, poor: errors.New("no namespaces"), want: "alone"},
 		"a step's mistake is final": {mode: either.Auto, alone: fake{resume: errors.New("disk full")}, want: "disk full"},
 	}
 	for name, test := range tests {
@@ -83,7 +87,7 @@ func TestChoice(t *testing.T) {
 				Name: "docker", New: func(engineConfig) (bake.Builder, error) { return test.engine, nil },
 			})
 			var notes []string
-			got, err := start(either.Kind(engine, alone, test.mode), test.body, func(text string) { notes = append(notes, text) })
+			got, err := start(either.Kind(engine, alone, test.mode, test.poor), test.body, func(text string) { notes = append(notes, text) })
 			if err != nil {
 				got = err.Error()
 			}
