@@ -51,7 +51,8 @@ func (a *App) runAction(ctx context.Context) error {
 	s := &workflowStep{
 		App: a.inside(log), log: log, in: actions.NewInputs(a.Getenv), files: actions.NewFiles(a.Getenv, actions.Disk{}),
 	}
-	err := s.begin()
+	defer s.adopt(a.Now())
+	err := s.begin(ctx)
 	if err == nil {
 		err = s.mode(ctx)
 	}
@@ -86,7 +87,7 @@ func (a *App) inside(log *actions.Log) *App {
 
 // begin masks secrets, reads the event and the inputs, and decides what the run
 // may do.
-func (s *workflowStep) begin() (err error) {
+func (s *workflowStep) begin(ctx context.Context) (err error) {
 	if s.token = s.in.Text("github-token"); s.token != "" {
 		s.mask(s.token)
 	}
@@ -99,7 +100,9 @@ func (s *workflowStep) begin() (err error) {
 	if s.options, err = s.readInputs(); err != nil {
 		return err
 	}
-	s.trust = s.event.Trust(actions.Checkout{SHA: checkedOut(s.path(s.options.template), s.Dir), AllowUntrusted: s.options.allowUntrusted})
+	checkout := actions.Checkout{SHA: checkedOut(s.path(s.options.template), s.Dir), AllowUntrusted: s.options.allowUntrusted}
+	s.lookUp(ctx, checkout.SHA)
+	s.trust = s.event.Trust(checkout)
 	if s.trust.Refused != "" && s.options.mode != "comment" {
 		_, _ = s.files.Summary("### imgbake: refused\n\n" + s.trust.Refused + "\n")
 		return errors.New(s.trust.Refused)
@@ -144,9 +147,10 @@ func (s *workflowStep) tell(err error) {
 	case errors.As(err, &one):
 		list = diag.List{one}
 	default:
-		_ = s.log.Error(actions.Annotation{Title: "imgbake", Message: err.Error()})
+		_ = s.log.Error(actions.Annotation{Title: "imgbake", Message: advise(err.Error())})
 		return
 	}
+	list = advised(list)
 	s.show(list)
 	s.annotate(list)
 }
@@ -181,13 +185,20 @@ func (s *workflowStep) bakeAll(ctx context.Context) error {
 	sink.close()
 	if done.results == nil {
 		if err != nil {
-			s.summaryOfProblems(err)
+			s.tellProblems(ctx, err)
 		}
 		return err
 	}
-	s.annotate(report.Problems(done.results, done.redactor.Redact))
+	shown := func(text string) string { return advise(done.redactor.Redact(text)) }
+	s.annotate(report.Problems(done.results, shown))
+	s.annotate(advised(done.warnings))
 	err = errors.Join(err, s.outputs(done))
-	data := report.Comment(done.record, done.results, done.redactor.Redact, s.source())
+	source := s.source()
+	source.Capabilities = report.Capabilities(done.plan, s.still())
+	data := report.Comment(done.record, done.results, shown, source, s.compare(ctx, done))
+	for _, p := range advised(done.warnings) {
+		data.Problems = append(data.Problems, report.ProblemOf(p, data.Source))
+	}
 	s.note(&data)
 	s.summary(data)
 	if s.options.record != "" {
@@ -265,7 +276,7 @@ func (s *workflowStep) matrix(ctx context.Context) error {
 		return err
 	}
 	if err := problems.Err(); err != nil {
-		s.summaryOfProblems(err)
+		s.tellProblems(ctx, err)
 		return &exitError{ExitTemplate, problems}
 	}
 	s.annotate(problems)
@@ -278,35 +289,6 @@ func (s *workflowStep) matrix(ctx context.Context) error {
 	}
 	fmt.Fprint(s.Stdout, plan.Tree(p.plan))
 	return errors.Join(s.output("matrix", string(legs), nil), s.output("tags", strings.Join(f.given.tags, "\n"), nil))
-}
-
-// mergeAll joins what the legs of a matrix pushed by digest, and moves the tags.
-func (s *workflowStep) mergeAll(ctx context.Context) error {
-	f := s.options.flags
-	sources := s.in.List("digests")
-	if len(sources) == 0 {
-		return usage("input digests: mode merge wants the images that the legs pushed, REPOSITORY@sha256:... each")
-	}
-	app, out := *s.App, &strings.Builder{}
-	app.Stdout = out
-	merge := mergeFlags{registries: f.registries, tags: f.given.tags, dryRun: f.dryRun}
-	for key, v := range f.given.annotations {
-		merge.annotations = append(merge.annotations, key+"="+v)
-	}
-	if err := app.runMerge(ctx, sources, merge); err != nil {
-		return err
-	}
-	repository, _, _ := strings.Cut(sources[0], "@")
-	image := repository + "@" + strings.TrimSpace(out.String())
-	tags := make([]string, len(f.given.tags))
-	for i, tag := range f.given.tags {
-		tags[i] = repository + ":" + tag
-	}
-	if f.dryRun {
-		return s.output("digest", strings.TrimSpace(out.String()), nil)
-	}
-	return errors.Join(s.output("digest", strings.TrimSpace(out.String()), nil), s.output("image", image, nil),
-		s.output("tags", strings.Join(tags, "\n"), nil), ignoreUnavailable(s.files.Artifact(image)))
 }
 
 func isDir(path string) bool {

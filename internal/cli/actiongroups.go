@@ -18,7 +18,8 @@ type groups struct {
 	mu    sync.Mutex
 	log   *actions.Log
 	fence *actions.Fence
-	run   *sink.Plain // what belongs to no bake
+	run   *sink.Plain // what belongs to no bake; it is told all, for the sum at the end
+	said  bytes.Buffer
 	parts map[string]*part
 	order []string // of the bakes that are not shown to their end yet; the first one is on
 }
@@ -32,7 +33,7 @@ type part struct {
 
 func newGroups(log *actions.Log) *groups {
 	g := &groups{log: log, fence: log.Fence(), parts: map[string]*part{}}
-	g.run = sink.NewPlain(g.fence, sink.PlainOptions{})
+	g.run = sink.NewPlain(&g.said, sink.PlainOptions{})
 	return g
 }
 
@@ -40,8 +41,12 @@ func newGroups(log *actions.Log) *groups {
 func (g *groups) Emit(e bake.Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e.Bake == "" {
-		g.run.Emit(e)
+	if e.Type != bake.Output {
+		e.Text, e.Error = advise(e.Text), advise(e.Error)
+	}
+	g.said.Reset()
+	if g.run.Emit(e); e.Bake == "" {
+		_, _ = io.Copy(g.fence, &g.said)
 		return
 	}
 	p := g.parts[e.Bake]

@@ -28,10 +28,11 @@ func TestGroups(t *testing.T) {
 	g.Emit(bake.Event{Type: bake.BakeFinished, Bake: "a"})
 	g.Emit(bake.Event{Type: bake.BakeSkipped, Bake: "c", Text: "b failed"})
 	g.Emit(bake.Event{Type: bake.BakeFinished, Bake: "b"})
+	g.Emit(bake.Event{Type: bake.RunFinished, Seconds: 2})
 	g.close()
 
 	last := -1
-	for _, want := range []string{"::group::a\n", "a one", "a two", "::endgroup::\n::group::b\n", "forged", "add-mask", "::endgroup::\n::group::c\n", "b failed", "::endgroup::\n"} {
+	for _, want := range []string{"::group::a\n", "a one", "a two", "::endgroup::\n::group::b\n", "forged", "add-mask", "::endgroup::\n::group::c\n", "b failed", "::endgroup::\n", "2 baked, 1 skipped in 2.0s"} {
 		at := strings.Index(out.String()[last+1:], want)
 		if at < 0 {
 			t.Fatalf("no %q behind byte %d:\n%s", want, last, out.String())

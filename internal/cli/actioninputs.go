@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/imgbake/imgbake-action/internal/actions"
+	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/secret"
 	"github.com/imgbake/imgbake-action/internal/tagrule"
 )
@@ -195,14 +196,7 @@ func gitOf(e actions.Event) map[string]any {
 // fillTags makes the automatic tags and the labels.
 func (s *workflowStep) fillTags() error {
 	facts := s.tagFacts()
-	rules, problems := tagrule.Parse(s.in.Raw("tags"), "input tags")
-	if len(rules) == 0 && !problems.HasErrors() {
-		rules = tagrule.Defaults(facts)
-	}
-	flavor, more := tagrule.ParseFlavor(s.in.Raw("flavor"), "input flavor")
-	problems.Append(more)
-	made, more := tagrule.Make(facts, rules, flavor)
-	problems.Append(more)
+	made, problems := s.automaticTags(facts)
 	labels, more := tagrule.Labels(facts, made.Version, s.in.Raw("labels"), "input labels")
 	problems.Append(more)
 	if err := problems.Err(); err != nil {
@@ -222,6 +216,19 @@ func (s *workflowStep) fillTags() error {
 		delete(given.labels, created) // the clock would make every image another one
 	}
 	return nil
+}
+
+// automaticTags are what the inputs tags and flavor make of facts.
+func (s *workflowStep) automaticTags(facts tagrule.Facts) (tagrule.Result, diag.List) {
+	rules, problems := tagrule.Parse(s.in.Raw("tags"), "input tags")
+	if len(rules) == 0 && !problems.HasErrors() {
+		rules = tagrule.Defaults(facts)
+	}
+	flavor, more := tagrule.ParseFlavor(s.in.Raw("flavor"), "input flavor")
+	problems.Append(more)
+	made, more := tagrule.Make(facts, rules, flavor)
+	problems.Append(more)
+	return made, problems
 }
 
 func (s *workflowStep) tagFacts() tagrule.Facts {

@@ -58,18 +58,22 @@ func (s *workflowStep) summary(d comment.Data) {
 	}
 }
 
-// summaryOfProblems tells why nothing was baked.
-func (s *workflowStep) summaryOfProblems(err error) {
+// tellProblems tells why nothing was baked.
+func (s *workflowStep) tellProblems(ctx context.Context, err error) {
 	d := comment.Data{Source: s.source()}
+	d.Source.Template = s.options.template
 	var list diag.List
 	if !errors.As(err, &list) {
-		d.Problems = []comment.Problem{{Text: err.Error()}}
+		d.Problems = []comment.Problem{{Text: advise(err.Error())}}
 	}
-	for _, p := range list {
-		d.Problems = append(d.Problems, comment.Problem{Warning: p.Severity == diag.Warning, Place: p.Pos.String(), Text: p.Text, Hint: p.Hint})
+	for _, p := range advised(list) {
+		d.Problems = append(d.Problems, report.ProblemOf(p, d.Source))
 	}
 	s.note(&d)
 	s.summary(d)
+	if ctx.Err() == nil && s.options.mode == "bake" {
+		s.comment(ctx, d)
+	}
 }
 
 // writeRecord writes the record into the workspace, for its owner.
@@ -82,10 +86,16 @@ func (s *workflowStep) writeRecord(r report.Record, d comment.Data) error {
 	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
+	return s.giveToOwner(s.options.record)
+}
+
+// giveToOwner makes a file in the workspace that of the workspace's owner, and
+// the output record.
+func (s *workflowStep) giveToOwner(file string) error {
 	if owner, err := actions.WorkspaceOwner(s.Getenv, actions.Disk{}); err == nil {
-		_ = os.Chown(path, owner.UID, owner.GID) // only root can, and only root must
+		_ = os.Chown(s.path(file), owner.UID, owner.GID) // only root can, and only root must
 	}
-	return s.output("record", s.options.record, nil)
+	return s.output("record", file, nil)
 }
 
 // comment puts what there is to tell on the pull request. What keeps it from
@@ -106,6 +116,28 @@ func (s *workflowStep) comment(ctx context.Context, d comment.Data) {
 	}
 	if err := s.output("comment-url", posted.Comment.URL, nil); err != nil {
 		_ = s.log.Warning(actions.Annotation{Title: "imgbake", Message: err.Error()})
+	}
+}
+
+// lookUp asks whose commit is checked out where the event tells the number of a
+// pull request only. Until that is known it counts as a stranger's.
+func (s *workflowStep) lookUp(ctx context.Context, checkedOut string) {
+	e := &s.event
+	if e.Name != "issue_comment" || e.PR == 0 || e.APIURL == "" || s.token == "" || strings.EqualFold(checkedOut, e.SHA) {
+		return
+	}
+	client, repository, err := s.api()
+	var p github.Pull
+	if err == nil {
+		p, err = client.Pull(ctx, repository, e.PR)
+	}
+	if err != nil {
+		_ = s.log.Debug(err.Error())
+		return
+	}
+	if p.HeadSHA != "" && strings.EqualFold(p.HeadSHA, checkedOut) {
+		e.HeadSHA, e.HeadRef, e.HeadRepo, e.BaseRef, e.BaseSHA = p.HeadSHA, p.HeadRef, p.HeadRepo, p.BaseRef, p.BaseSHA
+		e.Fork, e.Dependabot = p.Fork(), e.Dependabot || p.Author == "dependabot[bot]"
 	}
 }
 
@@ -238,7 +270,7 @@ func (s *workflowStep) untrusted(r actionRecord) comment.Data {
 	source.Template, source.TemplateDigest, source.Variables, source.TemplateURL = d.Source.Template, d.Source.TemplateDigest, d.Source.Variables, ""
 	d.Source, d.Closed = source, nil
 	for i := range d.Images {
-		d.Images[i].Tags, d.Images[i].Run, d.Images[i].Verify, d.Images[i].Before = nil, "", "", nil
+		d.Images[i].Tags, d.Images[i].Run, d.Images[i].Verify, d.Images[i].Before, d.Images[i].Output = nil, "", "", nil, nil
 	}
 	for i := range d.Problems {
 		d.Problems[i].URL = ""

@@ -102,6 +102,7 @@ func templateArg(args []string) string {
 // baked is a plan that was carried out.
 type baked struct {
 	prepared
+	warnings diag.List // of the template
 	redactor *secret.Redactor
 	results  []run.Result
 	record   report.Record
@@ -186,7 +187,7 @@ func (a *App) bake(ctx context.Context, name string, f buildFlags) (done baked, 
 	results := run.Run(ctx, p.plan, options)
 	face.close()
 
-	done = baked{prepared: p, redactor: redactor, results: results, lines: a.Stdout, record: report.New(report.Input{
+	done = baked{prepared: p, warnings: problems, redactor: redactor, results: results, lines: a.Stdout, record: report.New(report.Input{
 		Tool: report.Tool{Name: "imgbake", Version: a.Version}, RunID: runID,
 		Started: started, Seconds: a.Now().Sub(started).Seconds(), Digest: p.digest(),
 		Plan: p.plan, Results: results, Redact: redactor.Redact, Sensible: p.sensitive,

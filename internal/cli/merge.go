@@ -70,42 +70,53 @@ type MergedImage struct {
 }
 
 func (a *App) runMerge(ctx context.Context, args []string, f mergeFlags) error {
-	sources, err := digests(args)
+	m, err := a.mergeImages(ctx, args, f)
 	if err != nil {
 		return err
 	}
+	return writeText(a.Stdout, m.index.Digest.String()+"\n")
+}
+
+// merged is an index with the names it has now.
+type merged struct {
+	index        bake.Artifact
+	refs, pushed []bake.Ref
+}
+
+func (a *App) mergeImages(ctx context.Context, args []string, f mergeFlags) (m merged, err error) {
+	sources, err := digests(args)
+	if err != nil {
+		return m, err
+	}
 	annotations, err := pairs("annotation", f.annotations)
 	if err != nil {
-		return err
+		return m, err
 	}
 	say := func(text string) { fmt.Fprintln(a.Stderr, text) }
 	client, err := f.registries.client(a, say, nil)
 	if err != nil {
-		return err
+		return m, err
 	}
 	defer client.Close()
-	index, err := join(ctx, client, sources, annotations)
-	if err != nil {
-		return &exitError{ExitFailed, err}
+	if m.index, err = join(ctx, client, sources, annotations); err != nil {
+		return m, &exitError{ExitFailed, err}
 	}
-	refs, err := mergeRefs(sources[0].Context(), f.tags, index)
-	if err != nil {
-		return err
+	if m.refs, err = mergeRefs(sources[0].Context(), f.tags, m.index); err != nil {
+		return m, err
 	}
 	var to bake.Publisher = publish.Registry{Client: client, Notify: say}
 	if f.dryRun {
 		to = publish.Nowhere{Notify: say}
 	}
-	pushed, err := to.Publish(ctx, index, refs)
-	if err != nil {
-		return &exitError{ExitFailed, fmt.Errorf("publishing: %w", err)}
+	if m.pushed, err = to.Publish(ctx, m.index, m.refs); err != nil {
+		return m, &exitError{ExitFailed, fmt.Errorf("publishing: %w", err)}
 	}
 	if f.record != "" {
-		if err := writeMerged(a.path(f.record), index, annotations, refs, pushed); err != nil {
-			return &exitError{ExitFailed, err}
+		if err := writeMerged(a.path(f.record), m.index, annotations, m.refs, m.pushed); err != nil {
+			return m, &exitError{ExitFailed, err}
 		}
 	}
-	return writeText(a.Stdout, index.Digest.String()+"\n")
+	return m, nil
 }
 
 // digests reads the images to join. A tag is refused: it may have moved since

@@ -33,7 +33,7 @@ type Source struct {
 	TemplateDigest string     `json:"template_digest,omitempty"`
 	Variables      []Variable `json:"variables,omitempty"`    // that differ from their defaults
 	Secrets        []string   `json:"secrets,omitempty"`      // names of those that were given
-	Capabilities   []string   `json:"capabilities,omitempty"` // what the pull request's template may do that the base's may not
+	Capabilities   []string   `json:"capabilities,omitempty"` // what the template asks for beyond containers of its own
 	Tool           string     `json:"tool,omitempty"`         // imgbake and its version
 }
 
@@ -62,6 +62,7 @@ type Image struct {
 	Platform   string    `json:"platform,omitempty"`
 	Status     Status    `json:"status"`
 	Reason     string    `json:"reason,omitempty"` // why it failed or was skipped
+	Output     []string  `json:"output,omitempty"` // the last lines of the step that failed
 	Tags       []string  `json:"tags,omitempty"`   // whole references
 	Digest     string    `json:"digest,omitempty"`
 	Size       int64     `json:"size,omitempty"` // of its layers, compressed
@@ -76,16 +77,17 @@ type Image struct {
 	Packages   *Packages `json:"packages,omitempty"`
 }
 
-// Before is the image of the base branch.
+// Before is the image of the base branch. With the name only, there is none.
 type Before struct {
-	Name   string `json:"name"` // such as the branch: main
-	Digest string `json:"digest,omitempty"`
-	Size   int64  `json:"size,omitempty"`
+	Name      string `json:"name"` // such as the branch: main
+	Digest    string `json:"digest,omitempty"`
+	Size      int64  `json:"size,omitempty"`
+	SameFiles bool   `json:"same_files,omitempty"` // only the configuration differs, if that does
 }
 
 // Packages are the packages in an image, against those of another.
 type Packages struct {
-	Total   int       `json:"total"`
+	Total   int       `json:"total,omitempty"` // 0: not counted
 	Against string    `json:"against,omitempty"`
 	Changes []Package `json:"changes,omitempty"`
 	// More counts the changes that are not listed.
@@ -135,6 +137,8 @@ const (
 	maxList     = 100
 	maxPackages = 150
 	maxText     = 1000 // runes
+	maxOutput   = 20   // lines
+	maxLine     = 300  // runes
 )
 
 // Trim bounds data, so that there is room for the data of other jobs in the
@@ -145,9 +149,16 @@ func (d Data) Trim() Data {
 	d.Problems = cut(d.Problems, maxList)
 	d.Source.Variables = cut(d.Source.Variables, maxList)
 	d.Source.Secrets = cut(d.Source.Secrets, maxList)
+	d.Source.Capabilities = cut(d.Source.Capabilities, maxList)
 	for i := range d.Images {
 		im := &d.Images[i]
 		im.Tags, im.Reason = cut(im.Tags, maxList), shorten(im.Reason, maxText)
+		if n := len(im.Output); n > 0 {
+			im.Output = cut(im.Output[max(0, n-maxOutput):], maxOutput)
+			for j := range im.Output {
+				im.Output[j] = shorten(im.Output[j], maxLine)
+			}
+		}
 		if p := im.Packages; p != nil && len(p.Changes) > maxPackages {
 			im.Packages = &Packages{p.Total, p.Against, cut(p.Changes, maxPackages), p.More + len(p.Changes) - maxPackages}
 		}

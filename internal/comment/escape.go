@@ -3,6 +3,7 @@ package comment
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -91,6 +92,20 @@ func block(language string, lines ...string) string {
 	}
 	fence := strings.Repeat("`", max(3, longestRun(b.String(), '`')+1))
 	return fence + language + "\n" + b.String() + fence + "\n"
+}
+
+// sequence is what a terminal takes for a colour or a movement.
+var sequence = regexp.MustCompile("\x1b\\[[0-9;:?]*[ -/]*[@-~]")
+
+// output is a block of what a command said, without colours, and of lines that
+// were written over only what stayed.
+func output(lines []string) string {
+	shown := make([]string, len(lines))
+	for i, line := range lines {
+		line = strings.TrimRight(sequence.ReplaceAllString(line, ""), "\r")
+		shown[i] = line[strings.LastIndexByte(line, '\r')+1:]
+	}
+	return block("text", shown...)
 }
 
 // showAll is plain without a limit: half a command is worse than none.

@@ -2,6 +2,7 @@ package comment
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,15 +20,15 @@ func (w *writer) table(images []Image) {
 	if len(images) == 0 {
 		return
 	}
-	against := "Change"
-	if b := images[0].Before; b != nil && b.Name != "" {
-		against = "Against " + code(b.Name)
+	against, change := "", func(Image) string { return "" }
+	if i := slices.IndexFunc(images, func(im Image) bool { return im.Before != nil }); i >= 0 {
+		against, change = " Against "+optional(images[i].Before.Name)+" |", func(im Image) string { return " " + im.change() + " |" }
 	}
-	w.line("| | Image | Platform | Size | %s | Cached | Time |", against)
-	w.line("|:-:|:--|:--|--:|--:|:-:|--:|")
+	w.line("| | Image | Platform | Size |%s Cached | Time |", against)
+	w.line("|:-:|:--|:--|--:|%s:-:|--:|", strings.Repeat("--:|", min(1, len(against))))
 	for _, im := range cut(images, w.detail.images) {
-		w.line("| %s | %s | %s | %s | %s | %s | %s |", icon(im.Status), im.cell(), orDash(im.Platform), im.size(),
-			im.change(), im.cache(), duration(im.Seconds))
+		w.line("| %s | %s | %s | %s |%s %s | %s |", icon(im.Status), im.cell(), orDash(im.Platform), im.size(),
+			change(im), im.cache(), duration(im.Seconds))
 	}
 	w.more(len(images)-w.detail.images, "image")
 	w.line("")
@@ -62,21 +63,27 @@ func (im Image) size() string {
 
 func (im Image) change() string {
 	switch {
-	case im.Status != Done || im.Size == 0:
+	case im.Status != Done || im.Size == 0 || im.Before == nil:
 		return "–"
-	case im.Before == nil || im.Before.Size == 0:
+	case im.Before.Size == 0:
 		return "new"
 	case im.Before.Digest != "" && im.Before.Digest == im.Digest:
 		return "same image"
+	case im.Before.SameFiles:
+		return "same files"
 	}
 	by := im.Size - im.Before.Size
 	switch {
 	case by == 0:
 		return "± 0"
-	case by > 0:
-		return fmt.Sprintf("🔺\u00a0+%s (+%s)", size(by), percent(by, im.Before.Size))
+	case by < 0:
+		return fmt.Sprintf("−%s (−%s)", size(-by), percent(-by, im.Before.Size))
 	}
-	return fmt.Sprintf("🔻\u00a0−%s (−%s)", size(-by), percent(-by, im.Before.Size))
+	mark := ""
+	if by >= im.Before.Size/20 { // of note: a twentieth
+		mark = "🔺\u00a0"
+	}
+	return fmt.Sprintf("%s+%s (+%s)", mark, size(by), percent(by, im.Before.Size))
 }
 
 func percent(part, whole int64) string {
@@ -140,7 +147,7 @@ func (w *writer) commands(images []Image) {
 func (w *writer) about(images []Image) {
 	told := 0
 	for _, im := range images {
-		if told >= w.detail.about || len(im.Tags) == 0 && im.Digest == "" && im.Packages == nil && im.Base == "" {
+		if told >= w.detail.about || len(im.Tags) == 0 && im.Digest == "" && im.Packages == nil && im.Base == "" && len(im.Output) == 0 {
 			continue
 		}
 		told++
@@ -148,7 +155,10 @@ func (w *writer) about(images []Image) {
 		if im.Platform != "" {
 			summary += " " + htmlCode(im.Platform)
 		}
-		if im.Packages != nil {
+		switch {
+		case len(im.Output) > 0:
+			summary += ": what it said last"
+		case im.Packages != nil:
 			summary += ": " + im.Packages.summary()
 		}
 		w.details(summary, func() { w.image(im) })
@@ -172,8 +182,11 @@ func (w *writer) image(im Image) {
 		row("Base image", strings.TrimSuffix(code(im.Base)+"<br>"+optional(im.BaseDigest), "<br>"))
 	}
 	row("Builder", optional(im.Builder))
+	if len(im.Output) > 0 {
+		w.line("\n%s", strings.TrimSuffix(output(im.Output), "\n"))
+	}
 	if im.Verify != "" {
-		w.line("\nVerify it:\n\n%s", strings.TrimSuffix(block("sh", im.Verify), "\n"))
+		w.line("\nFetch it, checked against the digest. It is not signed.\n\n%s", strings.TrimSuffix(block("sh", im.Verify), "\n"))
 	}
 	if im.Packages != nil {
 		w.packages(*im.Packages)
@@ -200,7 +213,10 @@ func (p Packages) summary() string {
 			changed++
 		}
 	}
-	out := []string{count(p.Total, "package")}
+	var out []string
+	if p.Total > 0 {
+		out = append(out, count(p.Total, "package"))
+	}
 	for _, n := range []struct {
 		n    int
 		what string
@@ -209,8 +225,8 @@ func (p Packages) summary() string {
 			out = append(out, fmt.Sprintf("%d %s", n.n, n.what))
 		}
 	}
-	if len(out) == 1 && p.Against != "" {
-		out = append(out, "no change")
+	if len(p.Changes)+p.More == 0 && p.Against != "" {
+		out = append(out, "no package changed")
 	}
 	return strings.Join(out, ", ")
 }

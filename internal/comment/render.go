@@ -97,7 +97,7 @@ func document(sections []Section, d detail) string {
 		images = append(images, s.Data.Images...)
 	}
 	closed := closedOf(now)
-	w.title(images, closed)
+	w.title(images, closed, hasErrors(now))
 	if closed != nil {
 		w.closed(*closed)
 	}
@@ -110,6 +110,12 @@ func document(sections []Section, d detail) string {
 	w.earlier(old)
 	w.foot(now)
 	return w.String()
+}
+
+func hasErrors(sections []Section) bool {
+	return slices.ContainsFunc(sections, func(s Section) bool {
+		return slices.ContainsFunc(s.Data.Problems, func(p Problem) bool { return !p.Warning })
+	})
 }
 
 func closedOf(sections []Section) *Closed {
@@ -131,7 +137,7 @@ func (w *writer) line(format string, args ...any) {
 	fmt.Fprintf(w, format+"\n", args...)
 }
 
-func (w *writer) title(images []Image, closed *Closed) {
+func (w *writer) title(images []Image, closed *Closed, broken bool) {
 	var done, failed, skipped int
 	for _, im := range images {
 		switch im.Status {
@@ -144,7 +150,10 @@ func (w *writer) title(images []Image, closed *Closed) {
 		}
 	}
 	var said []string
-	if done > 0 || failed+skipped == 0 {
+	switch {
+	case len(images) == 0 && broken:
+		said = append(said, "Nothing was baked")
+	case done > 0 || failed+skipped == 0:
 		said = append(said, count(done, "image")+" baked")
 	}
 	if failed > 0 {
@@ -155,7 +164,7 @@ func (w *writer) title(images []Image, closed *Closed) {
 	}
 	icon := "📦"
 	switch {
-	case failed > 0:
+	case failed > 0, len(images) == 0 && broken:
 		icon = "❌"
 	case closed != nil:
 		icon, said = "🧹", []string{closed.title()}
@@ -228,9 +237,6 @@ func (w *writer) problems(sections []Section) {
 				if line := p.line(); p.Warning == box.warning && !slices.Contains(lines, line) {
 					lines = append(lines, line)
 				}
-			}
-			if box.warning && len(s.Data.Source.Capabilities) > 0 {
-				lines = append(lines, "**This pull request lets the template do more than before:** "+codes(s.Data.Source.Capabilities, 20, ", "))
 			}
 		}
 		if len(lines) == 0 {

@@ -6,19 +6,44 @@ import (
 	"strings"
 )
 
-// sources says where the images come from: once, if all jobs agree.
+// sources says where the images come from: once, as far as all jobs agree.
 func (w *writer) sources(sections []Section) {
-	var seen []string
+	var lines []string
+	var all Source
 	for _, s := range sections {
-		if text := s.Data.Source.markdown(); text != "" && !slices.Contains(seen, text) {
-			seen = append(seen, text)
-			w.line("%s", text)
-		}
+		from := s.Data.Source
+		lines = union(lines, from.origin())
+		all.Variables = union(all.Variables, from.Variables...)
+		all.Secrets = union(all.Secrets, from.Secrets...)
+		all.Capabilities = union(all.Capabilities, from.Capabilities...)
+	}
+	if len(all.Variables) > 0 {
+		lines = append(lines, "**Variables** "+variables(all.Variables))
+	}
+	if len(all.Secrets) > 0 {
+		lines = append(lines, "**Secrets** "+codes(all.Secrets, maxList, ", ")+" (names only)")
+	}
+	if len(all.Capabilities) > 0 {
+		lines = append(lines, "⚠️ **The template asks for** "+codes(all.Capabilities, 20, ", "))
+	}
+	lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	if len(lines) > 0 {
+		w.line("%s\n", strings.Join(lines, "  \n"))
 	}
 }
 
-// markdown is one line of links, and one each of variables and secrets.
-func (s Source) markdown() string {
+// union adds what is not in a list yet.
+func union[T comparable](list []T, more ...T) []T {
+	for _, one := range more {
+		if !slices.Contains(list, one) {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// origin is one line of links.
+func (s Source) origin() string {
 	var parts []string
 	if s.Commit != "" {
 		from := link(code(shortCommit(s.Commit)), s.CommitURL)
@@ -37,18 +62,7 @@ func (s Source) markdown() string {
 		}
 		parts = append(parts, template)
 	}
-	lines := []string{strings.Join(parts, " · ")}
-	if len(s.Variables) > 0 {
-		lines = append(lines, "**Variables** "+variables(s.Variables))
-	}
-	if len(s.Secrets) > 0 {
-		lines = append(lines, "**Secrets** "+codes(s.Secrets, maxList, ", ")+", by name")
-	}
-	lines = slices.DeleteFunc(lines, func(l string) bool { return l == "" })
-	if len(lines) == 0 {
-		return ""
-	}
-	return strings.Join(lines, "  \n") + "\n"
+	return strings.Join(parts, " · ")
 }
 
 func variables(vs []Variable) string {

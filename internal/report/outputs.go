@@ -42,7 +42,7 @@ func Outputs(results []run.Result) []Output {
 		for _, a := range res.Artifacts {
 			artifacts[key(res, a)] = made(res, a)
 		}
-		if image := last(res); image != nil {
+		if image := Image(res); image != nil {
 			digests[res.Bake.Name] = digest(res, *image)
 			metadata[res.Bake.Name] = imageMetadata(res, *image)
 		}
@@ -66,8 +66,8 @@ func Outputs(results []run.Result) []Output {
 	return out
 }
 
-// last is the image, or index of images, that a bake made.
-func last(res run.Result) *bake.Artifact {
+// Image is the image, or index of images, that a bake made last; nil if none.
+func Image(res run.Result) *bake.Artifact {
 	for i := len(res.Artifacts) - 1; i >= 0; i-- {
 		if a := res.Artifacts[i]; a.Image != nil || a.Index != nil {
 			return &res.Artifacts[i]
