@@ -26,8 +26,11 @@ func (a *App) initialise() *cobra.Command {
 		Use:   "init [FOLDER]",
 		Short: "Write a first template",
 		Args:  cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			dir := a.Dir
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, kind := a.Dir, o.Kind
+			if !cmd.Flags().Changed("template") {
+				o.Kind = ""
+			}
 			if len(args) == 1 {
 				dir = a.path(args[0])
 			}
@@ -47,7 +50,7 @@ func (a *App) initialise() *cobra.Command {
 				fmt.Fprintln(a.Stdout, "wrote", name)
 			}
 			for _, k := range scaffold.Kinds() {
-				if k.Name == o.Kind {
+				if k.Name == kind && slices.Contains(written, k.Main) {
 					fmt.Fprintln(a.Stdout, "\nnext:", k.Command)
 				}
 			}
@@ -61,7 +64,8 @@ func (a *App) initialise() *cobra.Command {
 	cmd.Long = "Writes a first template into the folder, the working directory when not given.\n\n  " + strings.Join(kinds, "\n  ")
 	cmd.Flags().StringVar(&o.Kind, "template", scaffold.Kinds()[0].Name, "which one")
 	cmd.Flags().BoolVar(&o.Force, "force", false, "overwrite files that are there")
-	cmd.Flags().BoolVar(&o.GitHub, "github", false, "also a workflow for GitHub Actions")
+	cmd.Flags().BoolVar(&o.GitHub, "github", false, "also a workflow for GitHub Actions; a template that is there stays")
+	cmd.Flags().StringVar(&o.Action, "action", scaffold.Action, "the action that the workflow uses, better by commit than by tag")
 	return cmd
 }
 

@@ -4,11 +4,13 @@ package scaffold
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -16,28 +18,41 @@ import (
 	"github.com/imgbake/imgbake-action/templates"
 )
 
+// Workflow is where the workflow for GitHub Actions is written.
+const Workflow = ".github/workflows/images.yml"
+
+// Action is the action that workflows use unless another is asked for. Its tag
+// moves; the page of a release names the commit to use in its place.
+const Action = "imgbake/imgbake-action@v1"
+
 // Kind is a starter template.
 type Kind struct {
 	Name    string
 	Doc     string
 	Main    string // the template's file
 	Command string // what to do next
+
+	inputs []string // of the action, in the workflow
 }
 
 // Kinds are the starter templates, the simplest first.
 func Kinds() []Kind {
 	return []Kind{
-		{"hello", "one image in 15 lines", "imgbake.yaml", "imgbake build && docker run --rm hello"},
-		{"web", "a web service and its worker in stages, with publishing", "imgbake.yaml", "imgbake plan"},
-		{"packer", "a Packer JSON template", "base-image.json", "imgbake build base-image.json"},
+		{"hello", "one image in 15 lines", "imgbake.yaml", "imgbake build && docker run --rm hello",
+			[]string{"repositories: ghcr.io/${{ github.repository }}"}},
+		{"web", "a web service and its worker in stages, with publishing", "imgbake.yaml", "imgbake plan",
+			[]string{"vars: registry=ghcr.io/${{ github.repository_owner }}"}},
+		{"packer", "a Packer JSON template", "base-image.json", "imgbake build base-image.json",
+			[]string{"template: base-image.json", "repositories: ghcr.io/${{ github.repository }}"}},
 	}
 }
 
 // Options say what to write.
 type Options struct {
-	Kind   string // of Kinds; "" is hello
+	Kind   string // of Kinds; "" is hello, or none if the folder has a template and a workflow is asked for
 	Force  bool   // overwrite files that are there
 	GitHub bool   // also a workflow for GitHub Actions
+	Action string // what the workflow uses; "" is Action
 }
 
 // Write writes the starter template into a folder and returns the files' names
@@ -47,7 +62,13 @@ func Write(root *os.Root, o Options) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := collect(kind, o.GitHub)
+	if o.Kind == "" && o.GitHub && there(root, kind.Main) {
+		kind = Kind{} // what is there says what to publish, and where
+	}
+	files, err := collect(kind)
+	if err == nil && o.GitHub {
+		files, err = forGitHub(files, kind, cmp.Or(o.Action, Action))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +108,10 @@ type file struct {
 }
 
 // collect reads a kind's files, sorted by name.
-func collect(kind Kind, github bool) ([]file, error) {
+func collect(kind Kind) ([]file, error) {
+	if kind.Name == "" {
+		return nil, nil
+	}
 	var files []file
 	err := fs.WalkDir(templates.FS, kind.Name, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -97,32 +121,59 @@ func collect(kind Kind, github bool) ([]file, error) {
 		files = append(files, file{strings.TrimPrefix(name, kind.Name+"/"), content})
 		return err
 	})
-	if err == nil && github {
-		var content []byte
-		content, err = templates.FS.ReadFile("github/bake.yml")
-		content = bytes.ReplaceAll(content, []byte("TEMPLATE: imgbake.yaml"), []byte("TEMPLATE: "+kind.Main))
-		files = append(files, file{".github/workflows/bake.yml", content})
-	}
-	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
 	return files, err
+}
+
+var (
+	actionRef  = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9._:/-]*@[A-Za-z0-9._:/-]+$`)
+	actionLine = regexp.MustCompile(`(?m)uses: ` + regexp.QuoteMeta(Action) + `.*$`)
+)
+
+// forGitHub adds the workflow. The tags of what it publishes are up to the
+// event: a preview must not move `latest`.
+func forGitHub(files []file, kind Kind, action string) ([]file, error) {
+	if !actionRef.MatchString(action) {
+		return nil, diag.Problem{Text: fmt.Sprintf("action %q", action), Hint: "such as " + Action + ", better with a commit than a tag"}
+	}
+	workflow, err := templates.FS.ReadFile("github/images.yml")
+	if err != nil {
+		return nil, err
+	}
+	if action != Action {
+		workflow = actionLine.ReplaceAllLiteral(workflow, []byte("uses: "+action))
+	}
+	if len(kind.inputs) > 0 {
+		workflow = append(workflow, "        with:\n          "+strings.Join(kind.inputs, "\n          ")+"\n"...)
+	}
+	for i, f := range files {
+		files[i].content = bytes.ReplaceAll(f.content, []byte(`tags: ["${var.version}", latest]`), []byte("tags: [auto]"))
+	}
+	files = append(files, file{Workflow, workflow})
+	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
+	return files, nil
+}
+
+func there(root *os.Root, name string) bool {
+	_, err := root.Lstat(name)
+	return err == nil
 }
 
 // refuse reports every file that is in the way.
 func refuse(root *os.Root, files []file) error {
-	var there []string
+	var inTheWay []string
 	for _, f := range files {
 		_, err := root.Lstat(f.name)
 		switch {
 		case err == nil:
-			there = append(there, f.name)
+			inTheWay = append(inTheWay, f.name)
 		case !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
 	}
-	if len(there) == 0 {
+	if len(inTheWay) == 0 {
 		return nil
 	}
-	return diag.Problem{Text: "already here: " + strings.Join(there, ", "), Hint: "overwrite with --force"}
+	return diag.Problem{Text: "already here: " + strings.Join(inTheWay, ", "), Hint: "overwrite with --force"}
 }
 
 // write puts the file there; one that starts with #! can be run.

@@ -87,44 +87,77 @@ func TestScriptsCanBeRun(t *testing.T) {
 	}
 }
 
+// How the workflow goes on after the line with the action. That it is the one in
+// the documents, and safe, is tested in scripts/workflows.
 func TestWriteGitHub(t *testing.T) {
-	for kind, main := range map[string]string{"web": "imgbake.yaml", "packer": "base-image.json"} {
+	for kind, want := range map[string]string{
+		"hello":  "        with:\n          repositories: ghcr.io/${{ github.repository }}\n",
+		"web":    "        with:\n          vars: registry=ghcr.io/${{ github.repository_owner }}\n",
+		"packer": "        with:\n          template: base-image.json\n          repositories: ghcr.io/${{ github.repository }}\n",
+	} {
 		root := newRoot(t)
 		if _, err := Write(root, Options{Kind: kind, GitHub: true}); err != nil {
 			t.Fatal(err)
 		}
-		workflow := read(t, root, ".github/workflows/bake.yml")
-		if !strings.Contains(workflow, "TEMPLATE: "+main+"\n") {
-			t.Errorf("%s: the workflow bakes another template", kind)
+		_, got, _ := strings.Cut(read(t, root, Workflow), "uses: "+Action)
+		if _, got, _ = strings.Cut(got, "\n"); got != want {
+			t.Errorf("%s: after the action comes %q, want %q", kind, got, want)
 		}
-		checkWorkflow(t, workflow)
 	}
 }
 
-// checkWorkflow holds the workflow to the rules for ours: every action by
-// commit, no expression inside a script, no rights by default.
-func checkWorkflow(t *testing.T, workflow string) {
-	t.Helper()
-	if !strings.Contains(workflow, "\npermissions: {}\n") || !strings.Contains(workflow, "persist-credentials: false") {
-		t.Error("the workflow has more rights than it needs")
+// A preview must not move latest.
+func TestWriteGitHubTags(t *testing.T) {
+	root := newRoot(t)
+	if _, err := Write(root, Options{Kind: "web", GitHub: true}); err != nil {
+		t.Fatal(err)
 	}
-	script := -1 // indentation of the run key we are in
-	for line := range strings.Lines(workflow) {
-		indent := len(line) - len(strings.TrimLeft(line, " -"))
-		text := strings.TrimLeft(line, " -")
-		if _, ref, ok := strings.Cut(text, "uses: "); ok {
-			_, commit, _ := strings.Cut(strings.Fields(ref)[0], "@")
-			if len(commit) != 40 {
-				t.Errorf("not pinned to a commit: %s", line)
-			}
+	text := read(t, root, "imgbake.yaml")
+	if n := strings.Count(text, "tags: [auto]"); n != 2 || strings.Contains(text, "latest") {
+		t.Errorf("%d targets have automatic tags:\n%s", n, text)
+	}
+}
+
+func TestWriteGitHubBesideATemplate(t *testing.T) {
+	root := newRoot(t)
+	if err := root.WriteFile("imgbake.yaml", []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Write(root, Options{GitHub: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{Workflow}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if text := read(t, root, Workflow); read(t, root, "imgbake.yaml") != "mine" || !strings.Contains(text, "uses: "+Action) || strings.Contains(text, "repositories:") {
+		t.Errorf("the workflow does not leave the template alone:\n%s", text)
+	}
+	var problem diag.Problem
+	if _, err := Write(root, Options{GitHub: true}); !errors.As(err, &problem) || problem.Text != "already here: "+Workflow {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := Write(root, Options{Kind: "hello", GitHub: true}); !errors.As(err, &problem) {
+		t.Errorf("a starter that was asked for: %v", err)
+	}
+}
+
+func TestWriteGitHubAction(t *testing.T) {
+	for action, good := range map[string]bool{
+		"acme/imgbake-action@0123456789012345678901234567890123456789":   true,
+		"https://code.example.com/acme/imgbake-action@v1":                true,
+		"docker://ghcr.io/acme/imgbake-action@sha256:0123456789abcdef01": true,
+		"imgbake/imgbake-action":                                         false,
+		"a/b@v1\n      - run: evil":                                      false,
+		"a/b@${{ github.ref }}":                                          false,
+	} {
+		root := newRoot(t)
+		_, err := Write(root, Options{GitHub: true, Action: action})
+		if (err == nil) != good {
+			t.Errorf("%s: %v", action, err)
 		}
-		if strings.HasPrefix(text, "run:") {
-			script = indent
-		} else if indent <= script {
-			script = -1
-		}
-		if script >= 0 && strings.Contains(line, "${{") {
-			t.Errorf("an expression inside a script: %s", line)
+		if good && !strings.Contains(read(t, root, Workflow), "      - uses: "+action+"\n        with:\n") {
+			t.Errorf("%s is not what the workflow uses:\n%s", action, read(t, root, Workflow))
 		}
 	}
 }
