@@ -5,11 +5,14 @@
 cd "$root"
 
 need_dockerd
-need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client umoci uidmap
+[ -x "$(command -v docker)" ] || need_packages docker-cli # in Debian 12 it comes with the engine
+need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client umoci uidmap jq
 start_engine
 IMGBAKE_TEST_ROOTFS=$(debian_rootfs)
 export IMGBAKE_TEST_ROOTFS
 export IMGBAKE_TEST_BIN=$root/bin
+IMGBAKE_TEST_ACT=$(scripts/tool.sh act github.com/nektos/act v0.2.89)
+export IMGBAKE_TEST_ACT
 
 say "vet, format and lint"
 scripts/lint.sh

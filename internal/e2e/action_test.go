@@ -1,17 +1,21 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +23,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -39,7 +44,7 @@ func TestAction(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for name, test := range map[string]func(*testing.T){
+	for name, test := range map[string]func(*testing.T, sites){
 		"PullRequest":     actionPullRequest,
 		"Release":         actionRelease,
 		"Fork":            actionFork,
@@ -51,24 +56,43 @@ func TestAction(t *testing.T) {
 		"Hostile":         actionHostile,
 		"Merge":           actionMerge,
 	} {
-		t.Run(name, test)
+		t.Run(name, func(t *testing.T) { test(t, newActionSite) })
 	}
 }
+
+// sites makes places for a test, in each of which nothing has happened yet.
+type sites func(*testing.T) actionSite
 
 // actionSite is where an action runs: a registry with a base image, and an API.
 type actionSite struct {
 	t        *testing.T
 	api      *githubtest.Server
 	registry string
-	writes   *[]string // requests to the registry that change it
+	writes   *[]string         // requests to the registry that change it
+	template string            // empty: actionTemplate
+	inputs   map[string]string // besides those of a run; nil: no engine
+	step     runner.Step       // what all runs have in common; empty: a process
 }
 
+// newActionSite is one on loopback, where the action is a process.
 func newActionSite(t *testing.T) actionSite {
 	t.Helper()
-	s := actionSite{t: t, api: githubtest.New(t), writes: &[]string{}}
+	layer, err := random.Layer(1000, types.OCILayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := actionSite{t: t, api: githubtest.New(t)}
+	s.serve("localhost", "127.0.0.1", layer)
+	return s
+}
+
+// serve starts the site's registry at an address, with a base of one layer.
+func (s *actionSite) serve(host, address string, base v1.Layer) {
+	s.t.Helper()
+	s.writes = &[]string{}
 	handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	var mu sync.Mutex
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	port := listenAt(s.t, address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			mu.Lock()
 			*s.writes = append(*s.writes, r.Method+" "+r.URL.Path)
@@ -80,20 +104,27 @@ func newActionSite(t *testing.T) actionSite {
 		}
 		handler.ServeHTTP(w, r)
 	}))
-	t.Cleanup(server.Close)
-	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
-	s.registry = "localhost:" + port
-	s.pushBase()
+	s.registry = net.JoinHostPort(host, port)
+	s.pushBase(base)
 	*s.writes = nil
-	return s
 }
 
-func (s actionSite) pushBase() {
-	s.t.Helper()
-	layer, err := random.Layer(1000, types.OCILayer)
+// listenAt serves at an address and returns the port.
+func listenAt(t *testing.T, address string, handler http.Handler) (port string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
+	server.Start()
+	t.Cleanup(server.Close)
+	_, port, _ = net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+func (s actionSite) pushBase(layer v1.Layer) {
+	s.t.Helper()
 	img, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layer)
 	if err != nil {
 		s.t.Fatal(err)
@@ -102,7 +133,7 @@ func (s actionSite) pushBase() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	config.OS, config.Architecture = "linux", "amd64"
+	config.OS, config.Architecture = "linux", runtime.GOARCH
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		s.t.Fatal(err)
 	}
@@ -143,7 +174,7 @@ func keys[V any](m map[string]V) []string {
 const actionTemplate = `images:
   web:
     builders:
-      docker: { image: "REGISTRY/base:1", platform: linux/amd64 }
+      docker: { image: "REGISTRY/base:1", platform: linux/ARCH }
     config: { cmd: [serve] }
     publish:
       - repository: REGISTRY/acme/web
@@ -153,25 +184,35 @@ const actionTemplate = `images:
 // run runs the action once on an event.
 func (s actionSite) run(env, inputs map[string]string, event string) runner.Result {
 	s.t.Helper()
+	return s.runUntil(s.t.Context(), env, inputs, event)
+}
+
+// runUntil cancels the action when the context ends.
+func (s actionSite) runUntil(ctx context.Context, env, inputs map[string]string, event string) runner.Result {
+	s.t.Helper()
 	all := map[string]string{"GITHUB_API_URL": s.api.URL, "GITHUB_GRAPHQL_URL": s.api.GraphQLURL}
 	for k, v := range env {
 		all[k] = v
 	}
-	in := map[string]string{"github-token": "actions", "engine": "oci", "load": "false"}
-	for k, v := range inputs {
-		in[k] = v
+	in := map[string]string{"github-token": "actions"}
+	step, given := s.step, s.inputs
+	if step.Container == nil {
+		step.Program = []string{actionProgram, "action"}
 	}
-	template := actionTemplate
+	if given == nil {
+		given = map[string]string{"engine": "oci", "load": "false"}
+	}
+	maps.Copy(in, given)
+	maps.Copy(in, inputs)
+	template := cmp.Or(s.template, actionTemplate)
 	if text, ok := in["TEMPLATE"]; ok {
 		template = text
 		delete(in, "TEMPLATE")
 	}
-	files := map[string]string{"imgbake.yaml": strings.ReplaceAll(template, "REGISTRY", s.registry), "in.json": in["RECORD"]}
+	step.Files = map[string]string{"imgbake.yaml": strings.NewReplacer("REGISTRY", s.registry, "linux/ARCH", "linux/"+runtime.GOARCH).Replace(template), "in.json": in["RECORD"]}
 	delete(in, "RECORD")
-	result, err := runner.Step{
-		Program: []string{actionProgram, "action"}, Inputs: in, Env: all, Event: []byte(event), Dir: s.t.TempDir(),
-		Files: files,
-	}.Run(context.Background())
+	step.Inputs, step.Env, step.Event, step.Dir = in, all, []byte(event), s.t.TempDir()
+	result, err := step.Run(ctx)
 	if err != nil {
 		s.t.Fatalf("%v\n%s", err, result.Raw)
 	}
@@ -198,8 +239,8 @@ func wantExit(t *testing.T, r runner.Result, code int) {
 	}
 }
 
-func actionPullRequest(t *testing.T) {
-	s := newActionSite(t)
+func actionPullRequest(t *testing.T, site sites) {
+	s := site(t)
 	first, second := strings.Repeat("a1", 20), strings.Repeat("c2", 20)
 	s.api.AddPull("acme/web", githubtest.Pull{Number: 7, HeadRepo: "acme/web", HeadRef: "topic", HeadSHA: first, BaseRef: "main", Author: "octocat"})
 
@@ -262,8 +303,8 @@ func with(env map[string]string, event string) (map[string]string, map[string]st
 	return env, nil, event
 }
 
-func actionRelease(t *testing.T) {
-	s := newActionSite(t)
+func actionRelease(t *testing.T, site sites) {
+	s := site(t)
 	r := s.run(map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/tags/v1.2.3", "GITHUB_REF_NAME": "v1.2.3", "GITHUB_REF_TYPE": "tag", "GITHUB_SHA": strings.Repeat("d", 40)}, nil,
 		`{"ref": "refs/tags/v1.2.3", "after": "`+strings.Repeat("d", 40)+`", "repository": {"full_name": "acme/web", "default_branch": "main"}}`)
 	wantExit(t, r, 0)
@@ -281,10 +322,10 @@ func actionRelease(t *testing.T) {
 	}
 }
 
-func actionFork(t *testing.T) {
-	template := strings.Replace(actionTemplate, "images:", "variables:\n  token: { sensitive: true }\nimages:\n  needs:\n    builders:\n      docker: { image: \"REGISTRY/base:1\", platform: linux/amd64 }\n    provisioners:\n      - shell: { inline: [\"true\"], env: { T: \"${var.token}\" } }\n", 1)
+func actionFork(t *testing.T, site sites) {
+	template := strings.Replace(actionTemplate, "images:", "variables:\n  token: { sensitive: true }\nimages:\n  needs:\n    builders:\n      docker: { image: \"REGISTRY/base:1\", platform: linux/ARCH }\n    provisioners:\n      - shell: { inline: [\"true\"], env: { T: \"${var.token}\" } }\n", 1)
 	for _, repo := range []string{"stranger/web", ""} {
-		s := newActionSite(t)
+		s := site(t)
 		env, event := pull("opened", strings.Repeat("a1", 20), repo)
 		r := s.run(env, map[string]string{"TEMPLATE": template, "secrets": "token=hunter2hunter2"}, event)
 		wantExit(t, r, 0)
@@ -311,8 +352,8 @@ func actionFork(t *testing.T) {
 	}
 }
 
-func actionRefuses(t *testing.T) {
-	s := newActionSite(t)
+func actionRefuses(t *testing.T, site sites) {
+	s := site(t)
 	env, event := pull("opened", strings.Repeat("a1", 20), "acme/web")
 	env["GITHUB_EVENT_NAME"], env["GITHUB_REF"] = "pull_request_target", "refs/heads/main"
 	r := s.run(env, nil, event)
@@ -322,10 +363,10 @@ func actionRefuses(t *testing.T) {
 	}
 }
 
-func actionPlan(t *testing.T) {
-	s := newActionSite(t)
+func actionPlan(t *testing.T, site sites) {
+	s := site(t)
 	r := s.run(map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/main", "GITHUB_SHA": strings.Repeat("d", 40)},
-		map[string]string{"mode": "plan", "runners": "linux/amd64=my-runner"}, `{"repository": {"full_name": "acme/web", "default_branch": "main"}}`)
+		map[string]string{"mode": "plan", "runners": "linux/" + runtime.GOARCH + "=my-runner"}, `{"repository": {"full_name": "acme/web", "default_branch": "main"}}`)
 	wantExit(t, r, 0)
 	var matrix struct {
 		Include []map[string]string `json:"include"`
@@ -335,8 +376,8 @@ func actionPlan(t *testing.T) {
 	}
 }
 
-func actionTemplateProblem(t *testing.T) {
-	s := newActionSite(t)
+func actionTemplateProblem(t *testing.T, site sites) {
+	s := site(t)
 	r := s.run(map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/main"},
 		map[string]string{"TEMPLATE": "# a comment\nimages:\n  web: { nonsense: \"::warning::forged\" }\n"}, `{"repository": {"full_name": "acme/web"}}`)
 	wantExit(t, r, 3)
@@ -353,8 +394,8 @@ func actionTemplateProblem(t *testing.T) {
 }
 
 // actionPruneRefused: the comment names the tags that a registry keeps.
-func actionPruneRefused(t *testing.T) {
-	s := newActionSite(t)
+func actionPruneRefused(t *testing.T, site sites) {
+	s := site(t)
 	sha := strings.Repeat("a1", 20)
 	s.api.AddPull("acme/web", githubtest.Pull{Number: 7, HeadRepo: "acme/web", HeadRef: "topic", HeadSHA: sha, BaseRef: "main", Author: "octocat"})
 	inputs := map[string]string{"TEMPLATE": strings.ReplaceAll(actionTemplate, "acme/web", "acme/keep")}
@@ -373,8 +414,8 @@ func actionPruneRefused(t *testing.T) {
 }
 
 // actionComment: a trusted job posts the record of a fork's run as data.
-func actionComment(t *testing.T) {
-	s := newActionSite(t)
+func actionComment(t *testing.T, site sites) {
+	s := site(t)
 	sha := strings.Repeat("a1", 20)
 	s.api.AddPull("acme/web", githubtest.Pull{Number: 7, HeadRepo: "stranger/web", HeadRef: "topic", HeadSHA: sha, BaseRef: "main", Author: "stranger"})
 	env, event := pull("opened", sha, "stranger/web")
@@ -403,8 +444,8 @@ func actionComment(t *testing.T) {
 }
 
 // actionHostile: names and output from outside forge no command, no output.
-func actionHostile(t *testing.T) {
-	s := newActionSite(t)
+func actionHostile(t *testing.T, site sites) {
+	s := site(t)
 	branch := "x\n::error::forged\nimage=ghcr.io/evil/x@sha256:bad"
 	ref, _ := json.Marshal("refs/heads/" + branch)
 	r := s.run(map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/" + branch, "GITHUB_SHA": strings.Repeat("d", 40)}, nil,
@@ -454,8 +495,8 @@ func TestActionInputs(t *testing.T) {
 }
 
 // actionMerge: two legs push by digest, a third job moves the tags.
-func actionMerge(t *testing.T) {
-	s := newActionSite(t)
+func actionMerge(t *testing.T, site sites) {
+	s := site(t)
 	env := map[string]string{"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/tags/v1.2.3", "GITHUB_REF_NAME": "v1.2.3", "GITHUB_REF_TYPE": "tag", "GITHUB_SHA": strings.Repeat("d", 40)}
 	const event = `{"ref": "refs/tags/v1.2.3", "repository": {"full_name": "acme/web", "default_branch": "main"}}`
 	leg := s.run(env, map[string]string{"push-by-digest": "true"}, event)

@@ -27,13 +27,14 @@ type daemon struct {
 	dir    string
 	bridge string
 	socket string
+	flags  []string // of dockerd, besides the usual
 	log    *os.File
 	cmd    *exec.Cmd
 	ended  chan struct{}
 }
 
 // startDaemon starts an engine whose state is in dir and stops it at the end.
-func startDaemon(t *testing.T, dir string) *daemon {
+func startDaemon(t *testing.T, dir string, flags ...string) *daemon {
 	t.Helper()
 	needTools(t, "dockerd", "ip")
 	if os.Geteuid() != 0 {
@@ -43,7 +44,7 @@ func startDaemon(t *testing.T, dir string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{dir: dir, bridge: newBridge(t), socket: filepath.Join(dir, "docker.sock"), log: file}
+	d := &daemon{dir: dir, bridge: newBridge(t), socket: filepath.Join(dir, "docker.sock"), flags: flags, log: file}
 	t.Cleanup(func() { d.stop(t) })
 	d.start(t)
 	return d
@@ -75,9 +76,9 @@ func (d *daemon) start(t *testing.T) {
 	// Its containerd dies with a killed dockerd, but stays a zombie where
 	// process 1 reaps nobody, and would be taken for a living one.
 	os.Remove(filepath.Join(d.dir, "exec/containerd/containerd.pid"))
-	d.cmd = exec.Command("dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"),
+	d.cmd = exec.Command("dockerd", append([]string{"--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"),
 		"--pidfile", filepath.Join(d.dir, "pid"), "--host", d.host(),
-		"--bridge", d.bridge, "--iptables=false", "--log-level=error", "--max-download-attempts=1")
+		"--bridge", d.bridge, "--iptables=false", "--log-level=error", "--max-download-attempts=1"}, d.flags...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the test, which stops it
 	if err := d.cmd.Start(); err != nil {

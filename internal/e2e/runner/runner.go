@@ -8,22 +8,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
-// Step is one step to run.
+// Step is one step to run: as a process of this machine, or in a container.
 type Step struct {
-	Program []string          // the action's entry point
-	Inputs  map[string]string // every input that action.yml declares is there
-	Env     map[string]string // GITHUB_ and others
-	Event   []byte            // the payload
-	Dir     string            // a folder that is not there yet
-	Files   map[string]string // of the workspace
+	Program   []string          // the action's entry point; in a container what replaces that of the image, if anything
+	Inputs    map[string]string // every input that action.yml declares is there
+	Env       map[string]string // GITHUB_ and others
+	Event     []byte            // the payload
+	Dir       string            // a folder that is not there yet, or that an earlier step of the job had
+	Files     map[string]string // of the workspace
+	Owner     int               // who has the workspace: the user that the runner runs as; 0: whoever runs this
+	Output    io.Writer         // sees the log as it comes; may be nil
+	Container *Container        // nil: a process
 }
 
 // Result is what the runner sees of a step.
@@ -43,61 +50,106 @@ type Result struct {
 // files are the file commands, by variable.
 var files = []string{"GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_ARTIFACTS"}
 
-// Run runs the step to its end.
+// How a step is cancelled: it is asked twice, and then killed
+// (ProcessInvoker.cs).
+const (
+	interruptTime = 7500 * time.Millisecond
+	terminateTime = 2500 * time.Millisecond
+)
+
+// Run runs the step to its end. The end of the context cancels it.
 func (s Step) Run(ctx context.Context) (Result, error) {
-	r := Result{Workspace: filepath.Join(s.Dir, "workspace")}
-	env, err := s.prepare(r.Workspace)
+	r := Result{Workspace: s.workspace()}
+	env, err := s.prepare()
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, s.Program[0], s.Program[1:]...)
+	args, values := s.Program, pairs(env)
+	if s.Container != nil {
+		args, values = s.docker(env)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var out bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.Workspace, env, &out, &out
+	cmd.Dir, cmd.Env, cmd.Stdout = r.Workspace, values, &out
+	if s.Output != nil {
+		cmd.Stdout = io.MultiWriter(&out, s.Output)
+	}
+	cmd.Stderr = cmd.Stdout
+	cmd.WaitDelay = interruptTime + terminateTime
+	cmd.Cancel = func() error {
+		time.AfterFunc(interruptTime, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+		return cmd.Process.Signal(os.Interrupt)
+	}
 	err = cmd.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		r.ExitCode, err = exit.ExitCode(), nil
+	if errors.As(err, &exit) || ctx.Err() != nil && cmd.ProcessState != nil {
+		r.ExitCode, err = cmd.ProcessState.ExitCode(), nil
 	}
+	r.Raw = out.String()
 	if err != nil {
 		return r, err
 	}
-	r.Raw = out.String()
 	r.Log, r.Commands, r.Masks = ReadLog(r.Raw)
 	return r, s.collect(&r)
 }
 
-// prepare makes the mounts' folders and the files, and gives the environment.
-func (s Step) prepare(workspace string) ([]string, error) {
-	all := map[string]string{
-		"HOME": filepath.Join(s.Dir, "home"), "CI": "true", "GITHUB_ACTIONS": "true",
-		"GITHUB_WORKSPACE": workspace, "RUNNER_TEMP": filepath.Join(s.Dir, "temp"), "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64",
-		"GITHUB_EVENT_PATH": filepath.Join(s.Dir, "workflow", "event.json"), "GITHUB_REPOSITORY": "acme/web",
+// prepare makes the folders and the files, and gives the environment.
+func (s Step) prepare() (map[string]string, error) {
+	_, err := os.Stat(s.workspace())
+	first := err != nil
+	env := map[string]string{
+		"HOME": s.home(), "CI": "true", "GITHUB_ACTIONS": "true",
+		"GITHUB_WORKSPACE": s.workspace(), "RUNNER_TEMP": s.temp(), "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64",
+		"RUNNER_WORKSPACE": s.runnerWorkspace(), "RUNNER_TOOL_CACHE": filepath.Join(s.Dir, "_tool"), "RUNNER_NAME": "runner", "RUNNER_ENVIRONMENT": "github-hosted",
+		"GITHUB_EVENT_PATH": filepath.Join(s.workflow(), "event.json"), "GITHUB_REPOSITORY": "acme/web",
 		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_WORKFLOW": "Images", "GITHUB_JOB": "bake",
 		"GITHUB_RUN_ID": "1001", "GITHUB_RUN_NUMBER": "42", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "octocat",
-		"DOCKER_HOST": "unix://" + filepath.Join(s.Dir, "no-engine.sock"),
+	}
+	if s.Container == nil {
+		env["DOCKER_HOST"] = "unix://" + filepath.Join(s.Dir, "no-engine.sock")
 	}
 	for _, name := range files {
-		all[name] = filepath.Join(s.Dir, "file_commands", strings.ToLower(name))
-		s.put(all[name], "")
+		env[name] = s.fileCommand(name)
+		s.put(env[name], "")
 	}
-	for _, dir := range []string{all["HOME"], workspace, all["RUNNER_TEMP"]} {
+	for _, dir := range []string{s.home(), s.workspace()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
-	s.put(all["GITHUB_EVENT_PATH"], string(s.Event))
+	s.put(env["GITHUB_EVENT_PATH"], string(s.Event))
 	for name, text := range s.Files {
-		s.put(filepath.Join(workspace, name), text)
+		s.put(filepath.Join(s.workspace(), name), text)
 	}
-	maps.Copy(all, s.Env)
+	maps.Copy(env, s.Env)
 	for name, value := range s.Inputs {
-		all["INPUT_"+strings.ToUpper(strings.ReplaceAll(name, " ", "_"))] = value
+		env["INPUT_"+strings.ToUpper(strings.ReplaceAll(name, " ", "_"))] = value
 	}
-	var env []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		env = append(env, name+"="+all[name])
+	if first && s.Owner != 0 {
+		return env, s.own()
 	}
 	return env, nil
+}
+
+// own gives the job's files to the user that the runner runs as.
+func (s Step) own() error {
+	return filepath.WalkDir(s.Dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, s.Owner, s.Owner)
+	})
+}
+
+func pairs(env map[string]string) (list []string) {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
+}
+
+func (s Step) fileCommand(name string) string {
+	return filepath.Join(s.fileCommands(), strings.ToLower(name))
 }
 
 // put writes a file, and makes its folder. What cannot be written is missed by
@@ -109,7 +161,7 @@ func (s Step) put(path, text string) {
 
 func (s Step) collect(r *Result) error {
 	read := func(name string) string {
-		text, _ := os.ReadFile(filepath.Join(s.Dir, "file_commands", strings.ToLower(name)))
+		text, _ := os.ReadFile(s.fileCommand(name))
 		return string(text)
 	}
 	var err, more error
