@@ -124,7 +124,11 @@ func (b helloBench) setup(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return b.base(ctx, b.host)
+	if err := b.base(ctx, b.host); err != nil || !b.Engines {
+		return err
+	}
+	// The template of packer pulls nothing: the base has to be there without an engine, too.
+	return b.all(ctx, []string{b.Imgbake, "build", "--engine", "oci", "-load=false", "-var", "name=localhost/bench/prime", "imgbake.yaml"})
 }
 
 // base brings Debian everywhere.
