@@ -7,13 +7,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -21,7 +22,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/imgbake/imgbake-action/internal/e2e/runner"
 	"github.com/imgbake/imgbake-action/internal/github/githubtest"
@@ -106,46 +106,47 @@ func newActionEngine(t *testing.T) actionEngine {
 // maxActionImage is what every job with the action may have to pull.
 const maxActionImage = 40 << 20
 
-// bakeActionImage bakes this repository's own template, and returns an archive
-// with the action's image.
+// bakeActionImage bakes the action's image as a release does, with the program
+// that is tested, and returns an archive of it.
 func bakeActionImage(t *testing.T) (archive string) {
 	t.Helper()
-	certificates := actionSite{t: t}
-	certificates.serve("localhost", "127.0.0.1", layerOf(t, tar.Header{Name: "etc/ssl/certs/ca-certificates.crt", Mode: 0o644}, tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}))
 	dir := t.TempDir()
-	for to, from := range map[string]string{"imgbake.yaml": "../../imgbake.yaml", "imgbake": filepath.Join(programs(t), "imgbake")} {
-		if err := copyFile(filepath.Join(dir, to), from); err != nil {
+	if err := copyFile(filepath.Join(dir, "imgbake.yaml"), "../../scripts/release/imgbake.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(filepath.Join(programs(t), "imgbake"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	tw := tar.NewWriter(&out)
+	for _, e := range []struct {
+		tar.Header
+		content []byte
+	}{
+		{tar.Header{Name: "etc/ssl/certs/ca-certificates.crt", Mode: 0o644}, nil},
+		{tar.Header{Name: "imgbake", Mode: 0o755}, program},
+		{tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil},
+	} {
+		e.Size = int64(len(e.content))
+		if err := tw.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write(e.content); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if err := errors.Join(tw.Close(), os.WriteFile(filepath.Join(dir, runtime.GOARCH+".tar"), out.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	archive = filepath.Join(dir, "action.tar")
 	s := site{cache: t.TempDir()}
-	r := s.run(t, dir, "build", "--plain", "--engine", "oci", "--dry-run", "--load=false", "--output", "type=docker,dest="+archive,
-		"-var", "program=imgbake", "-var", "certificates="+certificates.registry+"/base:1")
+	r := s.run(t, dir, "build", "--plain", "--engine", "oci", "--dry-run", "--load=false", "--platform", "linux/"+runtime.GOARCH,
+		"--output", "type=docker,dest="+archive, "-var", "repository=localhost/imgbake-action", "-var", "version=v0.0.0")
 	if r.code != 0 {
 		t.Fatalf("baking the action's image: %s%s", r.stdout, r.stderr)
 	}
 	return archive
-}
-
-// layerOf is a layer of the entries given, without content.
-func layerOf(t *testing.T, entries ...tar.Header) v1.Layer {
-	t.Helper()
-	var out bytes.Buffer
-	tw := tar.NewWriter(&out)
-	for _, h := range entries {
-		if err := tw.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(out.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return layer
 }
 
 // loadImage loads an archive into an engine and returns the image's ID.
