@@ -94,6 +94,7 @@ func (s *workflowStep) readPairs(o *actionInputs) error {
 		if image, repository, ok := strings.Cut(line, "="); ok {
 			d = destination{image, repository}
 		}
+		d.repository = strings.ToLower(d.repository) // github.repository may have capitals, a reference must not
 		f.given.publish = append(f.given.publish, d)
 	}
 	return errors.Join(err, varsErr, runnersErr, annotationsErr, s.refuseCaches())

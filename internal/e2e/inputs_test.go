@@ -55,7 +55,7 @@ func commentInputs(t *testing.T) {
 		"flavor":              {inputs: map[string]string{"flavor": "prefix=x-"}, want: raw("acme/web:x-pr-7")},
 		"labels":              {inputs: map[string]string{"labels": "nonsense"}, want: raw(`label "nonsense"`)},
 		"annotations":         {inputs: map[string]string{"annotations": "nonsense"}, code: 2, want: raw("input annotations")},
-		"repositories":        {inputs: map[string]string{"repositories": "web=REGISTRY/acme/second"}, want: raw("acme/second:pr-7")},
+		"repositories":        {inputs: map[string]string{"repositories": "web=REGISTRY/Acme/Second"}, want: raw("acme/second:pr-7")},
 		"registry-auth":       {inputs: map[string]string{"registry-auth": "nonsense"}, code: 2, want: raw("registry-auth")},
 		"insecure-registries": {inputs: map[string]string{"insecure-registries": secure, "TEMPLATE": strings.Replace(commentTemplate, "REGISTRY/base", secure+"/gone", 1)}, code: 1, want: raw("404 not found")},
 		"github-token":        {inputs: map[string]string{"github-token": ""}, want: noComment},
