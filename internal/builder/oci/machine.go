@@ -27,6 +27,7 @@ type machine struct {
 	tree *layer.Tree
 	done []bake.Checkpoint
 
+	unsettled bool  // whether files still have times of their own that a checkpoint changed
 	cannotRun error // why no command of the platform runs here; nil: they do
 }
 
@@ -47,15 +48,39 @@ func (m *machine) start(ctx context.Context) error {
 	if options.Shared, err = m.shared(m.job); err != nil {
 		return err
 	}
+	chain, err := m.chain(base)
+	if err != nil {
+		return err
+	}
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	read := make(chan error, 1)
+	go func() { read <- m.readTree(reading, base) }()
+	if m.box, err = roots.Start(ctx, chain, options); err != nil {
+		cancel()
+		<-read
+		return err
+	}
+	if err := <-read; err != nil {
+		return errors.Join(err, m.Close())
+	}
+	m.unsettled = len(m.done) > 0
+	return nil
+}
+
+// readTree makes the index of the base and of the checkpoints.
+func (m *machine) readTree(ctx context.Context, base []sandbox.Layer) error {
 	index, err := m.baseIndex(ctx, base)
 	if err != nil {
 		return fmt.Errorf("reading the base's tree: %w", err)
 	}
 	m.tree = layer.NewTree(index)
-	if err := store.Resume(ctx, m.tree, m.done); err != nil {
-		return err
-	}
-	chain := base
+	return store.Resume(ctx, m.tree, m.done)
+}
+
+// chain is the base's layers and those of the checkpoints.
+func (m *machine) chain(base []sandbox.Layer) ([]sandbox.Layer, error) {
+	chain := slices.Clone(base)
 	for _, step := range m.done {
 		for _, l := range []v1.Layer{step.Layer, step.Rest} {
 			if l == nil {
@@ -63,25 +88,29 @@ func (m *machine) start(ctx context.Context) error {
 			}
 			diffID, err := l.DiffID()
 			if err != nil {
-				return err
+				return nil, err
 			}
 			digest, err := l.Digest()
 			if err != nil {
-				return err
+				return nil, err
 			}
 			chain = append(chain, sandbox.Layer{Digest: digest.String(), DiffID: diffID.String(), Open: l.Compressed})
 		}
 	}
-	if m.box, err = roots.Start(ctx, chain, options); err != nil {
+	return chain, nil
+}
+
+// settle gives the tree the times that it has when a bake goes on from the last
+// checkpoint, before anything looks at it.
+func (m *machine) settle(ctx context.Context) error {
+	if !m.unsettled || m.box == nil {
+		return nil
+	}
+	if err := m.box.Settle(ctx, m.tree.Raw()); err != nil {
 		return err
 	}
-	if len(m.done) > 0 {
-		err = m.box.Settle(ctx, m.tree.Raw())
-	}
-	if err != nil {
-		err = errors.Join(err, m.Close())
-	}
-	return err
+	m.unsettled = false
+	return nil
 }
 
 // baseLayers are the base's, in the store unless they are unpacked already.
@@ -180,25 +209,43 @@ func (b *Baker) keepIndex(key string, index *layer.Index) {
 
 // Communicator reaches into the sandbox.
 func (m *machine) Communicator() bake.Communicator {
-	return communicator{m.box, m.config.ExecUser, m.cannotRun}
+	return communicator{m, m.box}
 }
 
 // communicator runs commands as the user that the builder's config names.
 type communicator struct {
-	*sandbox.Machine
-	user      string
-	cannotRun error
+	m   *machine
+	box *sandbox.Machine // also after Close
 }
 
 // Exec implements bake.Executor.
 func (c communicator) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
-	if c.cannotRun != nil {
-		return 0, c.cannotRun
+	if c.m.cannotRun != nil {
+		return 0, c.m.cannotRun
+	}
+	if err := c.m.settle(ctx); err != nil {
+		return 0, err
 	}
 	if cmd.User == "" {
-		cmd.User = c.user
+		cmd.User = c.m.config.ExecUser
 	}
-	return c.Machine.Exec(ctx, cmd)
+	return c.box.Exec(ctx, cmd)
+}
+
+// Put implements bake.Communicator.
+func (c communicator) Put(ctx context.Context, dst string, tar io.Reader) error {
+	if err := c.m.settle(ctx); err != nil {
+		return err
+	}
+	return c.box.Put(ctx, dst, tar)
+}
+
+// Get implements bake.Communicator.
+func (c communicator) Get(ctx context.Context, src string) (io.ReadCloser, error) {
+	if err := c.m.settle(ctx); err != nil {
+		return nil, err
+	}
+	return c.box.Get(ctx, src)
 }
 
 // Facts are Packer's build values.
@@ -222,8 +269,7 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 	return a, nil
 }
 
-// checkpoint streams the difference into the store, and gives the tree the
-// times that a resumed one would have.
+// checkpoint streams the difference into the store.
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 	index := m.tree.Raw()
 	delta := func(w io.Writer) error { return m.box.Delta(ctx, index, w) }
@@ -232,7 +278,8 @@ func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 		return err
 	}
 	m.done = append(m.done, made)
-	return m.box.Settle(ctx, m.tree.Raw())
+	m.unsettled = true
+	return nil
 }
 
 // Close ends the sandbox and removes it.

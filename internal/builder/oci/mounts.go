@@ -45,6 +45,9 @@ func folderName(id string) string {
 
 // Mount implements bake.Mounter.
 func (m *machine) Mount(ctx context.Context, mounts []bake.Mount) (func() error, error) {
+	if err := m.settle(ctx); err != nil { // before anything lies over the tree
+		return nil, err
+	}
 	var relays []*relay
 	unmount := func() error {
 		for _, r := range relays {
