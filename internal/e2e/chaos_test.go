@@ -157,6 +157,7 @@ func TestChaos(t *testing.T) {
 // Two processes that bake the same at once both make it, out of one store.
 func TestTwoAtOnce(t *testing.T) {
 	s, _, dir := newDen(t)
+	t.Parallel()
 	for n := range 10 {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			files := []string{filepath.Join(t.TempDir(), "one.json"), filepath.Join(t.TempDir(), "two.json")}
@@ -183,6 +184,7 @@ func TestTwoAtOnce(t *testing.T) {
 // makes the right images, and mends what it used.
 func TestDamagedStore(t *testing.T) {
 	s, _, dir := newDen(t)
+	t.Parallel()
 	want := s.build(t, dir, withoutEngine(1)...).digests()
 	undisturbed := newLair(t)
 	changed := undisturbed.build(t, dir, withoutEngine(2)...).digests()
