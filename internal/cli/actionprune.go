@@ -2,7 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/imgbake/imgbake-action/internal/actions"
 	"github.com/imgbake/imgbake-action/internal/comment"
-	"github.com/imgbake/imgbake-action/internal/github"
 	"github.com/imgbake/imgbake-action/internal/plan"
 	"github.com/imgbake/imgbake-action/internal/registry"
 )
@@ -39,7 +38,7 @@ func (s *workflowStep) prune(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	d := comment.Data{Source: s.source(), Closed: &comment.Closed{Merged: s.event.Merged}}
+	d := comment.Data{Source: s.source(), Closed: &comment.Closed{Merged: s.event.Merged, DryRun: f.dryRun}}
 	for _, repository := range repositories(p.plan) {
 		s.pruneRepository(ctx, client, repository, f.dryRun, d.Closed)
 	}
@@ -47,6 +46,12 @@ func (s *workflowStep) prune(ctx context.Context) error {
 		_ = s.log.Warning(actions.Annotation{Title: "imgbake: preview tag left", Message: left.Tag + ": " + left.Why})
 	}
 	s.summary(d)
+	if f.dryRun {
+		for _, tag := range d.Closed.Deleted {
+			fmt.Fprintln(s.Stdout, "would delete "+tag)
+		}
+		return nil
+	}
 	s.comment(ctx, d)
 	return nil
 }
@@ -80,75 +85,46 @@ func previewTag(number int) *regexp.Regexp {
 
 func (s *workflowStep) pruneRepository(ctx context.Context, client *registry.Client, repository string, dryRun bool, told *comment.Closed) {
 	repo, err := name.NewRepository(repository)
-	if err != nil {
-		told.Left = append(told.Left, comment.Left{Tag: repository, Why: err.Error()})
-		return
+	var pruned []registry.Pruned
+	if preview := previewTag(s.event.PR); err == nil {
+		if repo.RegistryStr() == packagesHost(s.event.ServerURL) {
+			pruned, err = s.prunePackage(ctx, client, repo, preview, dryRun)
+		} else {
+			pruned, err = client.Prune(ctx, repo, preview.MatchString, registry.Auth{}, dryRun)
+		}
 	}
-	preview := previewTag(s.event.PR)
-	if repo.RegistryStr() == "ghcr.io" {
-		s.prunePackage(ctx, repo, preview, dryRun, told)
-		return
-	}
-	tags, err := client.Tags(ctx, repo, registry.Auth{})
-	if err != nil {
-		told.Left = append(told.Left, comment.Left{Tag: repository, Why: err.Error()})
-		return
-	}
-	for _, tag := range tags {
-		if !preview.MatchString(tag) {
+	for _, p := range pruned {
+		tag := repository + ":" + p.Tag
+		if p.Err == nil {
+			told.Deleted = append(told.Deleted, tag)
 			continue
 		}
-		if !dryRun {
-			err = client.Delete(ctx, repo.Tag(tag), registry.Auth{})
-		}
-		note(told, repo.Tag(tag).String(), err)
+		told.Left = append(told.Left, comment.Left{Tag: tag, Why: p.Err.Error()})
 	}
-}
-
-func note(told *comment.Closed, tag string, err error) {
 	if err != nil {
-		told.Left = append(told.Left, comment.Left{Tag: tag, Why: err.Error()})
-		return
+		told.Left = append(told.Left, comment.Left{Tag: repository, Why: err.Error()})
 	}
-	told.Deleted = append(told.Deleted, tag)
 }
 
-// prunePackage deletes versions of a GitHub package. The API knows no deletion
-// of a tag: a version that has other tags too is kept.
-func (s *workflowStep) prunePackage(ctx context.Context, repo name.Repository, preview *regexp.Regexp, dryRun bool, told *comment.Closed) {
+// packagesHost is the registry whose images the API of a server deletes.
+func packagesHost(server string) string {
+	host := strings.TrimPrefix(server, "https://")
+	if host == "github.com" {
+		return "ghcr.io"
+	}
+	return "containers." + host
+}
+
+func (s *workflowStep) prunePackage(ctx context.Context, client *registry.Client, repo name.Repository, preview *regexp.Regexp, dryRun bool) ([]registry.Pruned, error) {
+	api, _, err := s.api()
+	if err != nil {
+		return nil, err
+	}
 	owner, pkg, _ := strings.Cut(repo.RepositoryStr(), "/")
-	versions, packages, err := s.versions(ctx, owner, pkg)
+	packages, err := api.Packages(ctx, owner)
 	if err != nil {
-		told.Left = append(told.Left, comment.Left{Tag: repo.Name(), Why: err.Error()})
-		return
+		return nil, err
 	}
-	for _, v := range versions {
-		if !slices.ContainsFunc(v.Tags, preview.MatchString) {
-			continue
-		}
-		var err error
-		if slices.ContainsFunc(v.Tags, func(tag string) bool { return !preview.MatchString(tag) }) {
-			err = errors.New("the image has other tags too, and GitHub deletes images only")
-		} else if !dryRun {
-			err = packages.Delete(ctx, pkg, v.ID)
-		}
-		for _, tag := range v.Tags {
-			if preview.MatchString(tag) {
-				note(told, repo.Tag(tag).String(), err)
-			}
-		}
-	}
-}
-
-func (s *workflowStep) versions(ctx context.Context, owner, pkg string) ([]github.PackageVersion, *github.Packages, error) {
-	client, _, err := s.api()
-	if err != nil {
-		return nil, nil, err
-	}
-	packages, err := client.Packages(ctx, owner)
-	if err != nil {
-		return nil, nil, err
-	}
-	versions, err := packages.Versions(ctx, pkg)
-	return versions, packages, err
+	p := &packagePrune{client: client, packages: packages, repo: repo, name: pkg, doomed: preview.MatchString, failed: map[string]error{}}
+	return p.do(ctx, dryRun)
 }

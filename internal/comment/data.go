@@ -121,6 +121,7 @@ type Problem struct {
 // Closed says what became of the previews of a closed pull request.
 type Closed struct {
 	Merged  bool     `json:"merged,omitempty"`
+	DryRun  bool     `json:"dry_run,omitempty"` // nothing was deleted
 	Deleted []string `json:"deleted,omitempty"` // references
 	Left    []Left   `json:"left,omitempty"`
 }

@@ -174,6 +174,8 @@ func (w *writer) title(images []Image, closed *Closed, broken bool) {
 
 func (c Closed) title() string {
 	switch {
+	case c.DryRun:
+		return "A dry run: no preview is deleted"
 	case len(c.Left) > 0 && len(c.Deleted) > 0:
 		return "Some previews are deleted"
 	case len(c.Left) > 0:
@@ -190,7 +192,11 @@ func (w *writer) closed(c Closed) {
 		how = "merged"
 	}
 	w.line("This pull request was %s.", how)
-	w.list("Deleted", c.Deleted)
+	done := "Deleted"
+	if c.DryRun {
+		done = "Would be deleted"
+	}
+	w.list(done, c.Deleted)
 	if len(c.Left) > 0 {
 		w.line("\n| Left | Because |\n|:--|:--|")
 		for _, l := range cut(c.Left, maxList) {

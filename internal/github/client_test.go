@@ -79,10 +79,12 @@ func TestPackages(t *testing.T) {
 			if err != nil || len(got) != 120 || got[119].Digest != fmt.Sprintf("sha256:%064d", 119) || !slices.Equal(got[119].Tags, []string{"pr-119"}) {
 				t.Fatalf("%d versions, last %+v, %v", len(got), got[len(got)-1:], err)
 			}
-			for range 2 { // the second time it is gone
-				if err := packages.Delete(t.Context(), "team/web", ids[5]); err != nil {
-					t.Error(err)
-				}
+			if err := packages.Delete(t.Context(), "team/web", ids[5]); err != nil {
+				t.Error(err)
+			}
+			err = packages.Delete(t.Context(), "team/web", ids[5])
+			if !errors.Is(err, github.ErrNotFound) || !strings.Contains(err.Error(), "packages: write") || !strings.Contains(err.Error(), "Admin") {
+				t.Errorf("what is gone: %v", err)
 			}
 			if n := len(s.Versions("acme", "team/web")); n != 119 {
 				t.Errorf("%d versions are left", n)

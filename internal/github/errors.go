@@ -47,7 +47,11 @@ func (e *Error) Error() string {
 		return said + "; the job lacks a permission: write `permissions: {" + e.Need + "}` into the workflow" +
 			" (" + e.reservation() + ")"
 	case ErrNotFound:
-		return said + "; it is not there, or the token may not see it (" + e.Need + ")"
+		said += "; it is not there, or the token may not see it (" + e.Need + ")"
+		if strings.HasPrefix(e.Need, "packages:") {
+			said += "; " + e.reservation()
+		}
+		return said
 	case ErrUnsupported:
 		return said + "; this server does not offer that API"
 	}

@@ -2,7 +2,6 @@ package github
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -58,8 +57,8 @@ func (p *Packages) Versions(ctx context.Context, name string) ([]PackageVersion,
 	return out, err
 }
 
-// Delete deletes one version, and all the tags it has. One that is gone
-// already is no error.
+// Delete deletes one version, and all the tags it has. ErrNotFound means that it
+// is gone, or that the token may not delete it: Versions tells which.
 func (p *Packages) Delete(ctx context.Context, name string, id int64) error {
 	call := call{fmt.Sprintf("deletion of version %d of package %s/%s", id, p.owner, name),
 		"packages: write"}
@@ -69,8 +68,5 @@ func (p *Packages) Delete(ctx context.Context, name string, id int64) error {
 	} else {
 		_, err = p.client.rest.Users.PackageDeleteVersion(ctx, p.owner, "container", url.PathEscape(name), id)
 	}
-	if err = call.fail(err); errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	return call.fail(err)
 }

@@ -19,25 +19,38 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 )
 
+// installed is the path of a program.
+func installed(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		if os.Getenv("IMGBAKE_REQUIRE") == "all" {
+			t.Fatal(err)
+		}
+		t.Skipf("%v: install docker-registry and apache2-utils", err)
+	}
+	return path
+}
+
+func debianRegistry(t *testing.T) string {
+	t.Helper()
+	return installed(t, "docker-registry")
+}
+
 // startRegistry runs Debian's docker-registry, with a password file if user is
 // given, and returns its host.
 func startRegistry(t *testing.T, user, pass string) string {
 	t.Helper()
-	need := func(program string) string {
-		path, err := exec.LookPath(program)
-		if err != nil {
-			if os.Getenv("IMGBAKE_REQUIRE") == "all" {
-				t.Fatal(err)
-			}
-			t.Skipf("%v: install docker-registry and apache2-utils", err)
-		}
-		return path
-	}
-	program := need("docker-registry")
+	return startProgram(t, debianRegistry(t), user, pass, false)
+}
+
+// startProgram runs a registry of distribution's, which deletes if it may.
+func startProgram(t *testing.T, program, user, pass string, mayDelete bool) string {
+	t.Helper()
 	dir := t.TempDir()
 	auth := ""
 	if user != "" {
-		users, err := exec.Command(need("htpasswd"), "-Bbn", user, pass).Output()
+		users, err := exec.Command(installed(t, "htpasswd"), "-Bbn", user, pass).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +63,7 @@ func startRegistry(t *testing.T, user, pass string) string {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp: {addr: '%s', secret: x}\n%s", dir, addr, auth)
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: %t}}\nhttp: {addr: '%s', secret: x}\n%s", dir, mayDelete, addr, auth)
 	writeFile(t, filepath.Join(dir, "config.yml"), config, 0o600)
 	cmd := exec.Command(program, "serve", filepath.Join(dir, "config.yml"))
 	var log bytes.Buffer
@@ -66,7 +79,7 @@ func startRegistry(t *testing.T, user, pass string) string {
 			return addr
 		}
 		if time.Now().After(end) {
-			t.Fatalf("docker-registry does not answer: %s", log.String())
+			t.Fatalf("%s does not answer: %s", program, log.String())
 		}
 	}
 }

@@ -92,6 +92,10 @@ func explainStatus(err *transport.Error, repo name.Repository, auth Auth) (text,
 		hint = "the credentials do not allow this: check the permissions on " + repo.Name()
 	case http.StatusNotFound:
 		hint = "there is no such repository, tag or digest, or it is not visible with these credentials"
+	case http.StatusMethodNotAllowed:
+		if err.Request != nil && err.Request.Method == http.MethodDelete {
+			hint = "this registry does not delete: where it is your own, allow it (REGISTRY_STORAGE_DELETE_ENABLED=true for distribution's registry)"
+		}
 	case http.StatusRequestEntityTooLarge:
 		hint = "the upload is too large for the proxy in front of the registry: raise its limit (client_max_body_size in nginx)"
 	case http.StatusTooManyRequests:
