@@ -10,17 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
 )
-
-func repository(t *testing.T, s string) name.Repository {
-	t.Helper()
-	ref, err := name.ParseReference(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref.Context()
-}
 
 func TestBuildContext(t *testing.T) {
 	content := map[string]string{"Dockerfile": "FROM x", "a.txt": "a", "node_modules/x/y": "y", "logs/keep/z": "z", "logs/other": "o", "sub/secret.key": "k"}
