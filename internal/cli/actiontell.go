@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/imgbake/imgbake-action/internal/actions"
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/comment"
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/github"
@@ -148,7 +148,7 @@ func (s *workflowStep) api() (*github.Client, github.Repository, error) {
 	}
 	client, err := github.New(github.Options{
 		BaseURL: s.event.APIURL, GraphQLURL: s.event.GraphQLURL, Token: secret.New(s.token),
-		UserAgent: "imgbake/" + s.Version, Sleep: sleep, Notify: func(text string) { _ = s.log.Debug(text) },
+		UserAgent: "imgbake/" + s.Version, Sleep: bake.Wait, Notify: func(text string) { _ = s.log.Debug(text) },
 	})
 	return client, repository, err
 }
@@ -194,17 +194,6 @@ func render(sections []github.Section, room int) string {
 		all = append(all, section)
 	}
 	return comment.Comment(all, room)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // maxRecord bounds a record that a stranger's run may have written.

@@ -267,7 +267,7 @@ func (m *shown) attach() error {
 	}
 	file := kind.Mode&unix.S_IFMT != unix.S_IFDIR
 	var err error
-	if m.made, err = place(m.target, file); err != nil {
+	if m.made, err = Place(m.target, file); err != nil {
 		return err
 	}
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS} // those of /proc lead out
@@ -293,8 +293,9 @@ func (m *shown) attach() error {
 	return nil
 }
 
-// place makes a mount's target, and tells what it made.
-func place(target string, file bool) (made []string, err error) {
+// Place makes a mount's target, a file or a directory, with the directories above
+// it, and tells what it made, the deepest last: also what it made before an error.
+func Place(target string, file bool) (made []string, err error) {
 	for dir := target; ; dir = path.Dir(dir) {
 		if _, err := os.Lstat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			break

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/diag"
@@ -193,7 +192,7 @@ func (r *runner) attempt(ctx context.Context, m bake.Machine, job bake.Job, b pl
 	if s.Common.PauseBefore > 0 {
 		r.emit(b.Name, bake.Event{Type: bake.Note, Step: number, Text: fmt.Sprintf("waiting %s before the step", s.Common.PauseBefore)})
 	}
-	if err := wait(ctx, s.Common.PauseBefore); err != nil {
+	if err := bake.Wait(ctx, s.Common.PauseBefore); err != nil {
 		return fail(nil, err)
 	}
 	stepCtx := ctx
@@ -271,21 +270,6 @@ func newComponent[T any](kinds []bake.Kind[T], what, name string, body value.Nod
 		return none, diag.Problem{Pos: pos, Text: "not known at this point of the bake: " + strings.Join(missing, ", ")}
 	}
 	return kind.New(ready)
-}
-
-// wait sleeps, or returns early with the context's error.
-func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Tail finds the last output lines of the step that failed, if one did.

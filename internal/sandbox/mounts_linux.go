@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
 // Places below private that only we look into.
@@ -87,7 +89,7 @@ func (s *server) mount(m Mount, content *os.File) error {
 
 func (s *server) attach(m Mount, record *mounted, content *os.File) (err error) {
 	target := record.target
-	if record.made, err = place(target, m.File || m.Socket); err != nil {
+	if record.made, err = guest.Place(target, m.File || m.Socket); err != nil {
 		return err
 	}
 	switch {
@@ -179,28 +181,6 @@ func showFile(m Mount, target string, content *os.File) error {
 		return err
 	}
 	return bind(f.Name(), target, readOnly)
-}
-
-// place makes a mount's target, and tells what it made.
-func place(target string, file bool) (made []string, err error) {
-	for dir := target; ; dir = path.Dir(dir) {
-		if _, err := os.Lstat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		made = append(made, dir)
-	}
-	slices.Reverse(made)
-	for _, p := range made {
-		if p == target && file {
-			err = os.WriteFile(p, nil, 0o600)
-		} else {
-			err = os.Mkdir(p, 0o755)
-		}
-		if err != nil {
-			return made, err
-		}
-	}
-	return made, nil
 }
 
 // undo ends the mount and removes what was made for it, unless a step has put

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
 // stand puts files and folders where a machine without mounts cannot mount. They
@@ -20,7 +22,7 @@ func (s *server) stand(m Mount, record *mounted, content *os.File) (err error) {
 		}
 		record.hidden = hidden
 	}
-	if record.made, err = place(target, m.File); err != nil {
+	if record.made, err = guest.Place(target, m.File); err != nil {
 		return err
 	}
 	record.whole = true

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/guest"
 )
 
@@ -126,7 +127,7 @@ func (b *box) killUntilEnded(execID string, kill func()) {
 		if err != nil || !info.Running && info.Pid != 0 {
 			return
 		}
-		if wait(ctx, 20*time.Millisecond) != nil {
+		if bake.Wait(ctx, 20*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -187,7 +188,7 @@ func (b *box) status(ctx context.Context, execID string) (int, error) {
 		if err := b.died(ctx, nil); err != nil {
 			return -1, err
 		}
-		if err := wait(ctx, 5*time.Millisecond); err != nil {
+		if err := bake.Wait(ctx, 5*time.Millisecond); err != nil {
 			return -1, err
 		}
 	}
@@ -219,20 +220,9 @@ func (b *box) diedSoon(ctx context.Context) error {
 		if err := b.died(ctx, nil); err != nil {
 			return err
 		}
-		if err := wait(ctx, 50*time.Millisecond); err != nil {
+		if err := bake.Wait(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

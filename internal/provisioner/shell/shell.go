@@ -104,7 +104,7 @@ func (p provisioner) Provision(ctx context.Context, env bake.Env) error {
 			return err
 		}
 	}
-	return wait(ctx, p.PauseAfter)
+	return bake.Wait(ctx, p.PauseAfter)
 }
 
 func (p provisioner) vars(env bake.Env) []string {
@@ -153,18 +153,4 @@ func (p provisioner) remotePath() string {
 		return path.Join(p.RemoteFolder, p.RemoteFile)
 	}
 	return shellscript.TempPath(p.RemoteFolder, ".sh")
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	if d == 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -27,12 +27,5 @@ type provisioner Config
 
 // Provision waits for the duration or the end of the context.
 func (p provisioner) Provision(ctx context.Context, _ bake.Env) error {
-	timer := time.NewTimer(p.Duration)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return bake.Wait(ctx, p.Duration)
 }
