@@ -74,7 +74,8 @@ func (s *settler) settle(p string) error {
 	if !ok || e.Type != n.Type || e.ModTime == n.ModTime && (st.Mtim.Nsec == 0 || n.ctime.Before(s.since)) {
 		return nil
 	}
-	if err := s.set(p, e.ModTime); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := s.set(p, e.ModTime)
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EPERM) { // EPERM: its owner is outside of this user namespace, so no step made it
 		return fmt.Errorf("settle the time of %q: %w", clip(p), err)
 	}
 	return nil

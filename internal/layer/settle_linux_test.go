@@ -63,3 +63,27 @@ func TestSettleSince(t *testing.T) {
 		}
 	}
 }
+
+// What nobody here may touch, as a file whose owner is outside of the user
+// namespace, keeps its time: no step made it.
+func TestSettleForeign(t *testing.T) {
+	const immutable = 0x10 // FS_IMMUTABLE_FL, ioctl_iflags(2)
+	l := baseTree(t)
+	l.touch("a/one", time.Unix(1000, 5))
+	l.touch("a/two", time.Unix(1000, 5))
+	f, err := os.Open(l.path("a/one"))
+	must(t, err)
+	defer f.Close()
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, immutable); err != nil {
+		t.Skipf("SKIPPED: no file can be made immutable here: %v", err)
+	}
+	defer func() { must(t, unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0)) }()
+	must(t, Settle(t.Context(), l.root, NewTree(l.scan()).Raw(), SettleOptions{}))
+	for p, want := range map[string]time.Time{"a/one": time.Unix(1000, 5), "a/two": time.Unix(1000, 0)} {
+		info, err := os.Lstat(l.path(p))
+		must(t, err)
+		if !info.ModTime().Equal(want) {
+			t.Errorf("time of %q is %v, want %v", p, info.ModTime(), want)
+		}
+	}
+}
