@@ -5,11 +5,14 @@ package e2e_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -63,12 +66,17 @@ func TestMountsSameDigest(t *testing.T) {
 	cache := "e2e/" + rand.Text()
 	t.Cleanup(func() { removeCache(t, s.host, cache) })
 	agent := answering(t)
+	secrets := filepath.Join(t.TempDir(), "secrets.json") // a command line is there for all to see
+	token, err := json.Marshal(map[string]string{"token": canaries["plain"]})
+	if err := errors.Join(err, os.WriteFile(secrets, token, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 
 	bake := func(t *testing.T, args ...string) map[string]string {
 		t.Helper()
 		s := newSite(t)
 		s.env = []string{"SSH_AUTH_SOCK=" + agent}
-		args = append(args, "--load=false", "-var", "base="+base, "-var", "token="+canaries["plain"], "-var", "cache="+cache)
+		args = append(args, "--load=false", "-var", "base="+base, "-var-file", secrets, "-var", "cache="+cache)
 		r := s.build(t, dir, args...)
 		searchFiles(t, nil, s.cache)
 		return r.digests()

@@ -220,22 +220,42 @@ func (b *builder) facts(job bake.Job) map[string]string {
 	return facts
 }
 
-// Resume starts a machine on the source and the checkpoints. The store drops
-// what it finds damaged; of the source there is another where that came from.
+// Resume starts a machine on the source and the checkpoints. What the store has
+// of the source may be damaged: then it is dropped, and there is another where
+// that came from.
 func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
-	for dropped := map[v1.Hash]bool{}; ; {
-		m := &machine{builder: b, job: job, done: slices.Clone(done)}
-		err := m.start(ctx)
-		if err == nil {
-			return m, nil
-		}
-		var damaged *store.DamagedError
-		if !errors.As(err, &damaged) || dropped[damaged.Want] || ctx.Err() != nil {
-			return nil, err
-		}
-		dropped[damaged.Want] = true
-		if _, lost := b.Source(ctx, job); lost != nil {
-			return nil, err
+	m, err := b.resume(ctx, job, done)
+	if err == nil || errors.Is(err, bake.ErrUnavailable) || !b.damaged(ctx, err) {
+		return m, err
+	}
+	if _, lost := b.Source(ctx, job); lost != nil {
+		return nil, err
+	}
+	return b.resume(ctx, job, done)
+}
+
+func (b *builder) resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
+	m := &machine{builder: b, job: job, done: slices.Clone(done)}
+	if err := m.start(ctx); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// damaged tells whether the store has dropped layers of the source: while they
+// were read, or now.
+func (b *builder) damaged(ctx context.Context, err error) bool {
+	var damage *store.DamagedError
+	found := errors.As(err, &damage)
+	layers, err := b.base.Layers()
+	if err != nil {
+		return false
+	}
+	for _, l := range layers {
+		digest, err := l.Digest()
+		if err == nil && errors.As(b.deps.Store.Verify(ctx, digest), &damage) {
+			found = true
 		}
 	}
+	return found && ctx.Err() == nil
 }
