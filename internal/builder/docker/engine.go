@@ -46,7 +46,7 @@ type Engine struct {
 	bases    source.Locks // of pulls, saves and scans, so that each is done once
 	contents sync.Map     // image ID to v1.Image, of this run
 	sources  *source.Sources
-	indexes  sync.Map // image ID to *layer.Index, of this run
+	indexes  *store.Indexes // by indexKey
 }
 
 // New returns the engine; it does not reach for it.
@@ -54,7 +54,9 @@ func New(deps Deps) *Engine {
 	if deps.Getenv == nil {
 		deps.Getenv = func(string) string { return "" }
 	}
-	return &Engine{deps: deps, sources: &source.Sources{Store: deps.Store, Registry: deps.Registry}}
+	return &Engine{
+		deps: deps, sources: &source.Sources{Store: deps.Store, Registry: deps.Registry}, indexes: deps.Store.Indexes("docker-index"),
+	}
 }
 
 // Close gives the connections back.

@@ -206,7 +206,7 @@ func (m *machine) baseIndex(ctx context.Context) (*layer.Index, error) {
 		return nil, err
 	}
 	defer unlock()
-	if index := m.engine.knownIndex(m.base.engineID); index != nil {
+	if index := m.engine.indexes.Find(indexKey(m.base.engineID)); index != nil {
 		return index, nil
 	}
 	if len(m.done) > 0 { // the container shows more than the base
@@ -220,7 +220,7 @@ func (m *machine) baseIndex(ctx context.Context) (*layer.Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
-	m.engine.keepIndex(m.base.engineID, index, out.Bytes())
+	m.engine.indexes.Keep(indexKey(m.base.engineID), index)
 	return index, nil
 }
 
@@ -236,32 +236,7 @@ func (m *machine) indexOfLayers(ctx context.Context) (*layer.Index, error) {
 	return layer.IndexOf(ctx, openers...)
 }
 
-const indexKind = "docker-index"
-
 func indexKey(imageID string) string { return imageID + "/" + guest.Version }
-
-// knownIndex finds the index of an image's tree: made in this run, or kept.
-func (e *Engine) knownIndex(imageID string) *layer.Index {
-	if index, ok := e.indexes.Load(imageID); ok {
-		return index.(*layer.Index)
-	}
-	data, ok := e.deps.Store.Cached(indexKind, indexKey(imageID))
-	if !ok {
-		return nil
-	}
-	index, err := layer.DecodeIndex(bytes.NewReader(data))
-	if err != nil {
-		return nil
-	}
-	e.indexes.Store(imageID, index)
-	return index
-}
-
-// keepIndex remembers an index. A cache that cannot be written costs time only.
-func (e *Engine) keepIndex(imageID string, index *layer.Index, encoded []byte) {
-	e.indexes.Store(imageID, index)
-	_ = e.deps.Store.PutCached(indexKind, indexKey(imageID), encoded)
-}
 
 // Commit takes what changed as a checkpoint and returns the image so far.
 func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifact, error) {
@@ -282,7 +257,7 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 		return bake.Artifact{}, err
 	}
 	if a.Image != nil {
-		m.engine.indexes.Store(a.Facts["ImageSha256"], m.tree.Published())
+		m.engine.indexes.Note(indexKey(a.Facts["ImageSha256"]), m.tree.Published())
 	}
 	a.Facts = joined(m.Facts(), a.Facts)
 	return a, nil

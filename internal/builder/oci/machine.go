@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -142,8 +141,6 @@ func (m *machine) baseLayers(ctx context.Context, roots *sandbox.Roots) ([]sandb
 	return chain, nil
 }
 
-const indexKind = "oci-index"
-
 // baseIndex finds or makes the index of the base's tree. One that is known of
 // its lower layers, as of the image that a stage started from, is gone on from.
 func (m *machine) baseIndex(ctx context.Context, chain []sandbox.Layer) (*layer.Index, error) {
@@ -152,24 +149,23 @@ func (m *machine) baseIndex(ctx context.Context, chain []sandbox.Layer) (*layer.
 		return nil, err
 	}
 	defer unlock()
-	index, known := &layer.Index{}, len(chain)
-	for ; known > 0; known-- {
-		if found := m.knownIndex(indexKey(chain[:known])); found != nil {
-			index = found
+	index := &layer.Index{}
+	var above []layer.Opener
+	for known := len(chain); known > 0; known-- {
+		if below := m.indexes.Find(indexKey(chain[:known])); below != nil {
+			index = below
 			break
 		}
+		above = append(above, chain[known-1].Open)
 	}
-	if known == len(chain) && known > 0 {
+	if len(above) == 0 && len(chain) > 0 {
 		return index, nil
 	}
-	var above []layer.Opener
-	for _, l := range chain[known:] {
-		above = append(above, l.Open)
-	}
+	slices.Reverse(above)
 	if index, err = index.Extend(ctx, above...); err != nil {
 		return nil, err
 	}
-	m.keepIndex(indexKey(chain), index)
+	m.indexes.Keep(indexKey(chain), index)
 	return index, nil
 }
 
@@ -179,32 +175,6 @@ func indexKey(chain []sandbox.Layer) string {
 		ids[i] = l.Digest
 	}
 	return strings.Join(ids, " ")
-}
-
-// knownIndex finds an index: made in this run, or kept.
-func (b *Baker) knownIndex(key string) *layer.Index {
-	if index, ok := b.indexes.Load(key); ok {
-		return index.(*layer.Index)
-	}
-	data, ok := b.deps.Store.Cached(indexKind, key)
-	if !ok {
-		return nil
-	}
-	index, err := layer.DecodeIndex(bytes.NewReader(data))
-	if err != nil {
-		return nil
-	}
-	b.indexes.Store(key, index)
-	return index
-}
-
-// keepIndex remembers an index. A cache that cannot be written costs time only.
-func (b *Baker) keepIndex(key string, index *layer.Index) {
-	b.indexes.Store(key, index)
-	var out bytes.Buffer
-	if err := index.Encode(&out); err == nil {
-		_ = b.deps.Store.PutCached(indexKind, key, out.Bytes())
-	}
 }
 
 // Communicator reaches into the sandbox.

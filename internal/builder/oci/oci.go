@@ -46,7 +46,7 @@ type Baker struct {
 	deps    Deps
 	sources *source.Sources
 	locks   source.Locks
-	indexes sync.Map // chain to *layer.Index, of this run
+	indexes *store.Indexes // by indexKey
 
 	mu    sync.Mutex
 	roots *sandbox.Roots // opened when first needed
@@ -54,7 +54,9 @@ type Baker struct {
 
 // New returns a Baker; it touches nothing yet.
 func New(deps Deps) *Baker {
-	return &Baker{deps: deps, sources: &source.Sources{Store: deps.Store, Registry: deps.Registry}}
+	return &Baker{
+		deps: deps, sources: &source.Sources{Store: deps.Store, Registry: deps.Registry}, indexes: deps.Store.Indexes("oci-index"),
+	}
 }
 
 // open opens the folder of unpacked layers.
