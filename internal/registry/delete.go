@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -143,13 +144,5 @@ func (e *editor) delete(ctx context.Context, reference string) error {
 // isStatus tells whether an error is an answer of one of some status codes.
 func isStatus(err error, codes ...int) bool {
 	var status *transport.Error
-	if !errors.As(err, &status) {
-		return false
-	}
-	for _, code := range codes {
-		if status.StatusCode == code {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &status) && slices.Contains(codes, status.StatusCode)
 }

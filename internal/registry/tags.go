@@ -124,11 +124,10 @@ func (c *Client) newMover(ctx context.Context, t Target) (mover, error) {
 // look notes where the tag points to now.
 func (mv *mover) look() error {
 	head, err := remote.Head(mv.Tag, mv.options(mv.ctx)...)
-	var status *transport.Error
 	switch {
 	case err == nil:
 		mv.old = *head
-	case errors.As(err, &status) && (status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusForbidden):
+	case isStatus(err, http.StatusNotFound, http.StatusForbidden):
 	default:
 		return err
 	}
@@ -163,8 +162,7 @@ func putBack(ctx context.Context, moved []mover, digest v1.Hash) (left []string)
 // not there. One that was never moved needs neither.
 func (mv *mover) restore(ctx context.Context, digest v1.Hash) error {
 	now, err := remote.Head(mv.Tag, mv.options(ctx)...)
-	var status *transport.Error
-	if errors.As(err, &status) && status.StatusCode == http.StatusNotFound || err == nil && now.Digest != digest {
+	if isStatus(err, http.StatusNotFound) || err == nil && now.Digest != digest {
 		return nil
 	}
 	if mv.old.Digest == (v1.Hash{}) {
