@@ -150,7 +150,7 @@ func (c *comparison) image(ctx context.Context, res run.Result, a bake.Artifact)
 		if err != nil {
 			return report.Compared{}, err
 		}
-		out.Before = &comment.Before{Name: c.branch, Digest: desc.Digest.String(), Size: manifestSize(was), SameFiles: shared(was, is) == max(len(was.Layers), len(is.Layers))}
+		out.Before = &comment.Before{Name: c.branch, Digest: desc.Digest.String(), Size: manifestSize(was), SameFiles: shared(was.Layers, is.Layers) == max(len(was.Layers), len(is.Layers))}
 		out.Packages, err = c.packages(ctx, source{was.Layers, []name.Repository{tag.Context()}}, source{is.Layers, c.homes(res)})
 		return out, err
 	}
@@ -187,8 +187,8 @@ func manifestSize(m *v1.Manifest) int64 {
 }
 
 // shared is how many of the lowest layers two images have in common.
-func shared(a, b *v1.Manifest) (n int) {
-	for n < min(len(a.Layers), len(b.Layers)) && a.Layers[n].Digest == b.Layers[n].Digest {
+func shared(a, b []v1.Descriptor) (n int) {
+	for n < min(len(a), len(b)) && a[n].Digest == b[n].Digest {
 		n++
 	}
 	return n
@@ -203,7 +203,7 @@ type source struct {
 // packages compares the packages of two images. The layers that they share are
 // read only where the others do not tell everything.
 func (c *comparison) packages(ctx context.Context, was, is source) (*comment.Packages, error) {
-	common := shared(&v1.Manifest{Layers: was.layers}, &v1.Manifest{Layers: is.layers})
+	common := shared(was.layers, is.layers)
 	var before, now packages.Database
 	touchedBefore, err := c.read(ctx, was, common, &before)
 	if err != nil {
