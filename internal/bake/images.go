@@ -57,6 +57,15 @@ func TagNames(repository string, tags []string, where value.Where, key string) (
 	return refs, problems
 }
 
+// ImageSize is what a registry stores of an image besides its manifest, in bytes.
+func ImageSize(m *v1.Manifest) int64 {
+	size := m.Config.Size
+	for _, l := range m.Layers {
+		size += l.Size
+	}
+	return size
+}
+
 // ImageArtifact makes the artifact of a container image.
 func ImageArtifact(builder string, img v1.Image) (Artifact, error) {
 	manifest, err := img.Manifest()
@@ -71,12 +80,8 @@ func ImageArtifact(builder string, img v1.Image) (Artifact, error) {
 	if err != nil {
 		return Artifact{}, fmt.Errorf("image config: %w", err)
 	}
-	size := manifest.Config.Size
-	for _, l := range manifest.Layers {
-		size += l.Size
-	}
 	return Artifact{
-		Builder: builder, MediaType: manifest.MediaType, Digest: digest, Size: size,
+		Builder: builder, MediaType: manifest.MediaType, Digest: digest, Size: ImageSize(manifest),
 		Platform: config.Platform(), Image: img,
 	}, nil
 }

@@ -150,7 +150,7 @@ func (c *comparison) image(ctx context.Context, res run.Result, a bake.Artifact)
 		if err != nil {
 			return report.Compared{}, err
 		}
-		out.Before = &comment.Before{Name: c.branch, Digest: desc.Digest.String(), Size: manifestSize(was), SameFiles: shared(was.Layers, is.Layers) == max(len(was.Layers), len(is.Layers))}
+		out.Before = &comment.Before{Name: c.branch, Digest: desc.Digest.String(), Size: bake.ImageSize(was), SameFiles: shared(was.Layers, is.Layers) == max(len(was.Layers), len(is.Layers))}
 		out.Packages, err = c.packages(ctx, source{was.Layers, []name.Repository{tag.Context()}}, source{is.Layers, c.homes(res)})
 		return out, err
 	}
@@ -176,14 +176,6 @@ func (c *comparison) homes(res run.Result) (out []name.Repository) {
 		}
 	}
 	return out
-}
-
-func manifestSize(m *v1.Manifest) int64 {
-	size := m.Config.Size
-	for _, l := range m.Layers {
-		size += l.Size
-	}
-	return size
 }
 
 // shared is how many of the lowest layers two images have in common.

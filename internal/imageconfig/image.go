@@ -210,12 +210,8 @@ func Describe(img, base v1.Image, job bake.Job, platform v1.Platform, done []bak
 	if err != nil {
 		return bake.Artifact{}, err
 	}
-	size := manifest.Config.Size
-	for _, l := range manifest.Layers {
-		size += l.Size
-	}
 	a := bake.Artifact{
-		Builder: job.Type, MediaType: types.OCIManifestSchema1, Digest: digest, Size: size,
+		Builder: job.Type, MediaType: types.OCIManifestSchema1, Digest: digest, Size: bake.ImageSize(manifest),
 		Platform: &platform, Image: img, Steps: done,
 		Facts: map[string]string{"ImageSha256": id.String(), "Digest": digest.String()},
 		Base:  bake.Base{Digest: baseDigest, ID: baseID},
