@@ -19,6 +19,7 @@ type Job struct {
 	Epoch    *time.Time        // SOURCE_DATE_EPOCH; nil: the base image's created time, else 1970
 	Config   ImageConfig       // changes to the image configuration
 	Keep     []string          // noise paths to keep, as patterns
+	Files    bool              // no command will be run, as far as is known: the machine is for Put and Get
 	Mounts   []Mount           // what Mount will be asked for, without contents and sockets
 	Dir      string            // the template's folder, absolute
 	Force    bool              // -force: overwrite what is in the way

@@ -36,6 +36,7 @@ type Kind[T any] struct {
 	Needs    []Need
 	Commit   CommitCost // of builders
 	HostExec bool       // runs commands on the host: must be permitted under CI
+	Files    bool       // of provisioners: reaches into the machine by Put and Get alone, if at all
 	Sources  []string   // of builders: the keys one of which must be given, and none when the image has a from; plan checks that, Check does not
 	Fields   []value.Field
 
@@ -90,6 +91,7 @@ type Spec[C any, T any] struct {
 	Needs              []Need
 	Commit             CommitCost
 	HostExec           bool
+	Files              bool
 	Sources            []string
 	Zero               C // the defaults
 	// Check, Inputs, Title and Outside may be nil.
@@ -113,7 +115,7 @@ func Define[C any, T any](s Spec[C, T]) Kind[T] {
 	}
 	return Kind[T]{
 		Name: s.Name, Doc: s.Doc, Example: s.Example, Needs: s.Needs,
-		Commit: s.Commit, HostExec: s.HostExec, Sources: s.Sources,
+		Commit: s.Commit, HostExec: s.HostExec, Files: s.Files, Sources: s.Sources,
 		Fields: value.Fields(reflect.TypeFor[C]()),
 		Check: func(n value.Node) diag.List {
 			config, where, problems := decode(n)

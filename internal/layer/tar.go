@@ -16,6 +16,7 @@ const (
 	whiteoutPrefix = ".wh."
 	opaqueName     = ".wh..wh..opq"
 	xattrRecord    = "SCHILY.xattr."
+	sparseRecord   = "GNU.sparse."
 	// linkedRecord marks, in a delta, a file that has further names.
 	linkedRecord = "IMGBAKE.linked"
 )
@@ -168,7 +169,7 @@ func isSparse(h *tar.Header) bool {
 		return true
 	}
 	for k := range h.PAXRecords {
-		if strings.HasPrefix(k, "GNU.sparse.") {
+		if strings.HasPrefix(k, sparseRecord) {
 			return true
 		}
 	}

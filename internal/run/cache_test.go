@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/bake/baketest"
 	"github.com/imgbake/imgbake-action/internal/diag"
 	"github.com/imgbake/imgbake-action/internal/plan"
 	"github.com/imgbake/imgbake-action/internal/run"
@@ -217,5 +218,50 @@ func TestCacheAfterAFailure(t *testing.T) {
 	delete(w.steps, "b")
 	if got := ran(w.one(t, cached(baked("web.x", "a", "b")))); got != "(a) b" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A builder is told that only files are to be put, of the steps that are left to
+// do: it may then do without a machine that runs commands.
+func TestFilesOnly(t *testing.T) {
+	of := func(kind, title string) plan.Step {
+		return plan.Step{Type: kind, Title: title, Body: baketest.Body(map[string]any{"do": title})}
+	}
+	put := func(title string) plan.Step { return of("put", title) }
+	mounted, kept := put("a"), of("step", "done")
+	mounted.Common.Mounts = []plan.StepMount{{Type: bake.MountTmpfs, Target: "/t"}}
+	kept.Cache = true
+	for name, c := range map[string]struct {
+		steps []plan.Step
+		debug bool
+		want  bool
+	}{
+		"files":                     {steps: []plan.Step{put("a"), put("b")}, want: true},
+		"no step":                   {want: true},
+		"a command":                 {steps: []plan.Step{put("a"), of("step", "b")}},
+		"a command, done before":    {steps: []plan.Step{kept, put("a")}, want: true},
+		"a mount":                   {steps: []plan.Step{mounted}},
+		"someone wants to look":     {steps: []plan.Step{put("a")}, debug: true},
+		"a type that nobody knows?": {steps: []plan.Step{of("what", "a")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := cacheWorld(t)
+			w.Catalog.Provisioners = append(w.Catalog.Provisioners, bake.Define(bake.Spec[body, bake.Provisioner]{
+				Name: "put", Files: true, New: func(b body) (bake.Provisioner, error) { return step{w, b}, nil },
+			}))
+			if len(c.steps) > 0 && c.steps[0].Cache {
+				w.one(t, plan.Bake{Name: "web.fake", Type: "resumer", Layers: "step", Steps: c.steps[:1]})
+			}
+			w.Debug = c.debug
+			var got []bool
+			w.builder.OnStart = func(_ context.Context, job bake.Job) error {
+				got = append(got, job.Files)
+				return nil
+			}
+			w.one(t, plan.Bake{Name: "web.fake", Type: "resumer", Layers: "step", Steps: c.steps})
+			if len(got) != 1 && len(c.steps) > 0 || len(got) > 0 && got[0] != c.want {
+				t.Errorf("told %v, want %t", got, c.want)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -147,8 +148,18 @@ func (r *runner) start(ctx context.Context, builder bake.Builder, job bake.Job, 
 	if err := r.withheldStep(res.Bake, done); err != nil { // no machine just to find that out
 		return nil, nil, err
 	}
+	job.Files = r.filesOnly(res.Bake.Steps[done:])
 	m, err := resumer.Resume(ctx, job, cache.checkpoints())
 	return m, cache, err
+}
+
+// filesOnly reports whether all that steps do to a machine is to put files into
+// it, or to take some.
+func (r *runner) filesOnly(steps []plan.Step) bool {
+	return !r.Debug && !slices.ContainsFunc(steps, func(s plan.Step) bool {
+		kind, err := bake.Find(r.Catalog.Provisioners, "provisioner", s.Type, s.Pos)
+		return err != nil || !kind.Files || len(s.Common.Mounts) > 0
+	})
 }
 
 // end closes the machine, or leaves it to the user.

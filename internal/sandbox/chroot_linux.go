@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/imgbake/imgbake-action/internal/guest"
-	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
 // chroot furnishes a tree of its own with what can be made without a mount, and
@@ -99,7 +98,7 @@ func (s *server) skip() []string {
 	if s.setup.Isolation != Chroot {
 		return nil
 	}
-	return []string{"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", layer.HelperDir}
+	return Shown()
 }
 
 // inside are the processes whose root is the folder, as pids.

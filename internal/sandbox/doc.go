@@ -50,6 +50,12 @@ type Options struct {
 	Notify         func(string) `json:"-"` // takes one-line notes; may be nil
 }
 
+// Shown are the paths at which machines show something of their own, in the
+// place of what the tree has there.
+func Shown() []string {
+	return []string{"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", layer.HelperDir}
+}
+
 // Mount is something that a machine sees while a step runs.
 type Mount struct {
 	Target   string // absolute path inside; made if it is not there, and then removed again

@@ -30,6 +30,9 @@ func Open(string, bool) (*Roots, error) {
 // Has reports that nothing is unpacked.
 func (*Roots) Has([]Layer) bool { return false }
 
+// Read is an error that wraps ErrUnavailable.
+func (*Roots) Read([]Layer, string, int64) ([]byte, error) { return nil, ErrUnavailable }
+
 // Prune removes nothing.
 func (*Roots) Prune(time.Duration, time.Time) (int, error) { return 0, nil }
 

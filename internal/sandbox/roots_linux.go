@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,6 +86,39 @@ func (r *Roots) Has(chain []Layer) bool {
 		}
 	}
 	return len(chain) > 0
+}
+
+// Read reads a file of at most limit bytes by its path without symbolic links:
+// that of the highest layer that has one, if the chain is unpacked. Whether it is
+// the one of the tree is for the caller to tell.
+func (r *Roots) Read(chain []Layer, name string, limit int64) ([]byte, error) {
+	if !r.Has(chain) {
+		return nil, fs.ErrNotExist
+	}
+	for _, id := range slices.Backward(chainIDs(chain)) {
+		data, err := readIn(r.layer(id), name, limit)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return data, err
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+func readIn(dir, name string, limit int64) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fs.ErrInvalid)
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 func (r *Roots) layer(id string) string { return filepath.Join(r.dir, "layers", id) }

@@ -94,6 +94,15 @@ func (s *Store) fault(doing string, err error) error {
 // create makes a file in this process's folder.
 func (s *Store) create() (*os.File, error) { return os.CreateTemp(s.tmp.dir, "") }
 
+// Scratch makes a file without a name, for as long as it is open.
+func (s *Store) Scratch() (*os.File, error) {
+	f, err := s.create()
+	if err != nil {
+		return nil, s.fault("make a scratch file", err)
+	}
+	return f, os.Remove(f.Name())
+}
+
 // putFile writes a file so that others see all of it or nothing. With sync it
 // is on disk afterwards; what is checked on reading and can be made again need
 // not be.

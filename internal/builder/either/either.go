@@ -126,7 +126,7 @@ func (b *builder) change(ctx context.Context, job bake.Job, cause error) (string
 // Resume starts a machine. Where this machine allows none, or a poor one, the
 // engine's is used.
 func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
-	if b.poor != nil && b.other != nil {
+	if b.poor != nil && b.other != nil && !job.Files {
 		_, _ = b.change(ctx, job, b.poor) // without an engine a poor one it is
 	}
 	m, err := b.Resumer.Resume(ctx, job, done)

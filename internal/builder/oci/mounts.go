@@ -45,7 +45,8 @@ func folderName(id string) string {
 
 // Mount implements bake.Mounter.
 func (m *machine) Mount(ctx context.Context, mounts []bake.Mount) (func() error, error) {
-	if err := m.settle(ctx); err != nil { // before anything lies over the tree
+	box, err := m.live(ctx) // settled, before anything lies over the tree
+	if err != nil {
 		return nil, err
 	}
 	var relays []*relay
@@ -55,10 +56,10 @@ func (m *machine) Mount(ctx context.Context, mounts []bake.Mount) (func() error,
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), unmountTime)
 		defer cancel()
-		return m.box.Unmount(ctx)
+		return box.Unmount(ctx)
 	}
 	for _, mount := range mounts {
-		r, err := m.mount(ctx, mount)
+		r, err := m.mount(ctx, box, mount)
 		if err != nil {
 			return nil, errors.Join(err, unmount())
 		}
@@ -69,7 +70,7 @@ func (m *machine) Mount(ctx context.Context, mounts []bake.Mount) (func() error,
 	return unmount, nil
 }
 
-func (m *machine) mount(ctx context.Context, mount bake.Mount) (*relay, error) {
+func (m *machine) mount(ctx context.Context, box *sandbox.Machine, mount bake.Mount) (*relay, error) {
 	shown := sandbox.Mount{Target: mount.Target, UID: mount.UID, GID: mount.GID, Mode: uint32(mount.Mode)}
 	var content io.Reader
 	switch mount.Type {
@@ -77,7 +78,7 @@ func (m *machine) mount(ctx context.Context, mount bake.Mount) (*relay, error) {
 		shown.File, content = true, strings.NewReader(mount.Content.Reveal())
 	case bake.MountCache:
 		shown.Shared = folderName(mount.ID)
-		if m.box.Isolation() == sandbox.Chroot && m.job.Notify != nil {
+		if box.Isolation() == sandbox.Chroot && m.job.Notify != nil {
 			m.job.Notify("isolation chroot cannot show the cache at " + mount.Target + ": it is empty, and not kept")
 		}
 	case bake.MountTmpfs:
@@ -86,7 +87,7 @@ func (m *machine) mount(ctx context.Context, mount bake.Mount) (*relay, error) {
 			shown.Options += fmt.Sprintf(",size=%d", mount.Size)
 		}
 	case bake.MountSSH:
-		listener, err := m.box.Listen(ctx, mount.Target)
+		listener, err := box.Listen(ctx, mount.Target)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +95,7 @@ func (m *machine) mount(ctx context.Context, mount bake.Mount) (*relay, error) {
 	default:
 		return nil, fmt.Errorf("mount at %s: unknown type %q", mount.Target, mount.Type)
 	}
-	return nil, m.box.Mount(ctx, shown, content)
+	return nil, box.Mount(ctx, shown, content)
 }
 
 // relay connects those who connect to a listener to a socket of this machine.

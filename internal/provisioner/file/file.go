@@ -54,6 +54,7 @@ var Guarded = []string{
 func Kind() bake.Kind[bake.Provisioner] {
 	return bake.Define(bake.Spec[Config, bake.Provisioner]{
 		Name: "file", Doc: doc, Example: example,
+		Files:   true,
 		Zero:    Config{Direction: "upload"},
 		Check:   check,
 		Inputs:  inputs,

@@ -21,7 +21,7 @@ const example = `- shell-local:
 // Kind describes the provisioner.
 func Kind() bake.Kind[bake.Provisioner] {
 	return bake.Define(bake.Spec[shellscript.Local, bake.Provisioner]{
-		Name: "shell-local", Doc: doc, Example: example, HostExec: true,
+		Name: "shell-local", Doc: doc, Example: example, HostExec: true, Files: true,
 		Check:  shellscript.Local.Check,
 		Inputs: func(c shellscript.Local, w value.Where) []bake.Input { return c.Inputs(w) },
 		Title:  shellscript.Local.Title,

@@ -16,7 +16,7 @@ type Config struct {
 // Kind describes the provisioner.
 func Kind() bake.Kind[bake.Provisioner] {
 	return bake.Define(bake.Spec[Config, bake.Provisioner]{
-		Name: "sleep", Doc: "Waits. A cancelled run does not wait to the end.",
+		Name: "sleep", Files: true, Doc: "Waits. A cancelled run does not wait to the end.",
 		Example: "- sleep: { duration: 10s }",
 		Title:   func(c Config) string { return c.Duration.String() },
 		New:     func(c Config) (bake.Provisioner, error) { return provisioner(c), nil },
