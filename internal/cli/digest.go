@@ -6,33 +6,71 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"strings"
 
 	"github.com/moby/patternmatcher"
+	"golang.org/x/sync/errgroup"
 )
 
-// contentDigest hashes a file.
-func contentDigest(files fs.FS, path string) (string, error) {
+const readBuffer = 64 << 10
+
+// contentDigest hashes a file, reading it into the buffer.
+func contentDigest(files fs.FS, path string, buf []byte) (string, error) {
 	f, err := files.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, buf); err != nil {
 		return "", err
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// listed is one line of a folder's listing.
+type listed struct {
+	path, rel string
+	d         fs.DirEntry
+	line      string
+}
+
 // folderDigest hashes a folder's listing: names, kinds, executable bits, link
 // targets and contents, without what is excluded.
 func folderDigest(files fs.FS, root string, exclude []string) (string, error) {
-	skip, err := patternmatcher.New(exclude)
+	all, err := listFolder(files, root, exclude)
 	if err != nil {
-		return "", fmt.Errorf("exclude: %w", err)
+		return "", err
+	}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	const some = 64 // files of a directory, one after the other
+	for i := 0; i < len(all); i += some {
+		group.Go(func() (err error) {
+			buf := make([]byte, readBuffer)
+			for j := i; j < min(i+some, len(all)) && err == nil; j++ {
+				all[j].line, err = listing(files, all[j].path, all[j].d, buf)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return "", err
 	}
 	h := sha256.New()
+	for _, l := range all {
+		fmt.Fprintf(h, "%q %s\n", l.rel, l.line)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// listFolder finds what is in a folder and not left out.
+func listFolder(files fs.FS, root string, exclude []string) (all []*listed, err error) {
+	skip, err := patternmatcher.New(exclude)
+	if err != nil {
+		return nil, fmt.Errorf("exclude: %w", err)
+	}
 	err = fs.WalkDir(files, root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -43,21 +81,20 @@ func folderDigest(files fs.FS, root string, exclude []string) (string, error) {
 			if err != nil {
 				return err
 			}
+			if left && d.IsDir() && !skip.Exclusions() {
+				return fs.SkipDir // nothing in it comes back
+			}
 			if left {
 				return nil
 			}
 		}
-		line, err := listing(files, path, d)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(h, "%q %s\n", rel, line)
+		all = append(all, &listed{path: path, rel: rel, d: d})
 		return nil
 	})
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), err
+	return all, err
 }
 
-func listing(files fs.FS, path string, d fs.DirEntry) (string, error) {
+func listing(files fs.FS, path string, d fs.DirEntry, buf []byte) (string, error) {
 	switch {
 	case d.Type()&fs.ModeSymlink != 0:
 		target, err := fs.ReadLink(files, path)
@@ -69,6 +106,6 @@ func listing(files fs.FS, path string, d fs.DirEntry) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := contentDigest(files, path)
+	digest, err := contentDigest(files, path, buf)
 	return fmt.Sprintf("%t %s", info.Mode()&0o111 != 0, digest), err
 }

@@ -44,11 +44,9 @@ func (a *App) open(name string) (opened, diag.List, error) {
 	if o.dir = o.home; packer && below(a.Dir, o.home) {
 		o.dir = a.Dir // Packer's paths start from where it is run
 	}
-	root, err := os.OpenRoot(o.dir)
-	if err != nil {
+	if o.files, err = openFolder(o.dir); err != nil {
 		return o, nil, fmt.Errorf("template folder: %w", err)
 	}
-	o.files = root.FS()
 	var problems diag.List
 	o.Template, problems = parse(a, o)
 	return o, problems, nil

@@ -196,7 +196,7 @@ func fileDigest(dir string, files fs.FS, in bake.Input) (string, error) {
 		return "", err
 	}
 	if !info.IsDir() {
-		return contentDigest(files, path)
+		return contentDigest(files, path, make([]byte, readBuffer))
 	}
 	return folderDigest(files, path, in.Exclude)
 }

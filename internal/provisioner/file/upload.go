@@ -2,6 +2,7 @@ package file
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -116,8 +117,12 @@ func (u uploader) put(ctx context.Context, into string, own bool, write func(*pa
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		p := &packer{w: tar.NewWriter(w), prefix: prefix}
+		buffered := bufio.NewWriterSize(w, 128<<10) // a pipe takes one write at a time
+		p := &packer{w: tar.NewWriter(buffered), prefix: prefix, buf: make([]byte, 64<<10)}
 		err := u.stream(p, write)
+		if err == nil {
+			err = buffered.Flush()
+		}
 		w.CloseWithError(err)
 		done <- err
 	}()
@@ -163,6 +168,7 @@ func (u uploader) header(kind byte, name string, mode int64) *tar.Header {
 type packer struct {
 	w      *tar.Writer
 	prefix string
+	buf    []byte
 }
 
 // add writes an entry and, of a regular file, exactly as much content as its
@@ -182,7 +188,7 @@ func (p *packer) add(h *tar.Header, content io.Reader) error {
 	if h.Typeflag != tar.TypeReg || content == nil {
 		return nil
 	}
-	n, err := io.Copy(p.w, content)
+	n, err := io.CopyBuffer(p.w, struct{ io.Reader }{content}, p.buf)
 	switch {
 	case errors.Is(err, tar.ErrWriteTooLong) || err == nil && n < h.Size:
 		return fmt.Errorf("packing %s: it changed while it was read", name)

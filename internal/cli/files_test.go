@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tree writes files; a content that starts with -> is a symbolic link.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, ok := strings.CutPrefix(content, "->"); ok {
+			err = os.Symlink(target, file)
+		} else {
+			err = os.WriteFile(file, []byte(content), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// A file is found by whatever path leads to it inside of the folder, and nothing
+// outside of it is.
+func TestFolder(t *testing.T) {
+	dir := tree(t, map[string]string{
+		"in/a": "A", "in/deep/b": "B", "in/deep/near": "->b", "in/deep/far": "->../a", "link": "->in/deep", "in/deep/out": "->../../../secret", "abs": "->/etc/passwd",
+	})
+	if err := os.WriteFile(filepath.Join(filepath.Dir(dir), "secret"), []byte("S"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files, err := openFolder(filepath.Join(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"in/a": "A", "in/deep/b": "B", "in/deep/near": "B", "in/deep/far": "A", "link/b": "B", "link/far": "A"} {
+		if got, err := fs.ReadFile(files, name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"in/deep/out", "abs", "../secret", "in/../../secret", "/etc/passwd", "no/where", "in/no"} {
+		if f, err := files.Open(name); err == nil {
+			f.Close()
+			t.Errorf("%s was opened", name)
+		} else if !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: the error does not name it: %v", name, err)
+		}
+	}
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for range 50 {
+				name, want := "in/a", "A"
+				if i%2 == 0 {
+					name, want = "in/deep/b", "B"
+				}
+				f, err := files.Open(name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := make([]byte, 1)
+				if _, err := f.Read(got); err != nil || string(got) != want {
+					t.Errorf("%s: %q, %v", name, got, err)
+				}
+				f.Close()
+			}
+		})
+	}
+	group.Wait()
+}
+
+// The digest of a folder is that of its listing, whoever reads the files.
+func TestFolderDigest(t *testing.T) {
+	content := map[string]string{"f/link": "->x", "f/left/a": "no", "f/left/b/c": "no", "f/left.txt": "yes"}
+	for i := range 300 {
+		content[fmt.Sprintf("f/%02d/%d", i%7, i)] = fmt.Sprint("content ", i)
+	}
+	files, err := openFolder(tree(t, content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	err = fs.WalkDir(files, "f", func(p string, d fs.DirEntry, err error) error {
+		rel := strings.TrimPrefix(strings.TrimPrefix(p, "f"), "/")
+		if err != nil || rel == "left" || strings.HasPrefix(rel, "left/") {
+			return err
+		}
+		line := d.Type().String()
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
+			line = `link "x"`
+		case d.Type().IsRegular():
+			line = fmt.Sprintf("false sha256:%x", sha256.Sum256([]byte(content[p])))
+		}
+		fmt.Fprintf(h, "%q %s\n", rel, line)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "sha256:" + hex.EncodeToString(h.Sum(nil))
+	for _, exclude := range [][]string{{"left"}, {"left", "!nothing"}} {
+		if got, err := folderDigest(files, "f", exclude); err != nil || got != want {
+			t.Errorf("without %q: %s, %v; want %s", exclude, got, err, want)
+		}
+	}
+}
