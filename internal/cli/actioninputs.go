@@ -41,7 +41,10 @@ func (s *workflowStep) readInputs() (o actionInputs, err error) {
 	f := &o.flags
 	f.only, f.except = in.List("only"), in.List("except")
 	f.varFiles, f.platforms = in.List("var-files"), in.List("platforms")
-	f.cacheFrom, f.cacheTo = in.Lines("cache-from"), in.Text("cache-to")
+	f.cacheFrom = in.Lines("cache-from")
+	if to := in.Text("cache-to"); to != "" {
+		f.cacheTo = &to
+	}
 	o.byDigest = bools.get("push-by-digest", false)
 	f.allowHostExec = bools.get("allow-host-exec", false)
 	f.onError, f.parallel = "cleanup", true
@@ -140,33 +143,11 @@ func (s *workflowStep) fill() error {
 		f.auth = append(f.auth, "ghcr.io="+cmp.Or(e.Actor, "x-access-token")+":"+s.token)
 	}
 	f.given.git = gitOf(e)
-	s.scopeCaches()
+	f.cacheScope = &s.trust.Cache // what a pull request wrote is read by no release
+	if s.trust.Cache.Write == "" {
+		_ = s.log.Debug("no cache in a registry is written: this run may only read it")
+	}
 	return s.fillTags()
-}
-
-// scopeCaches lets the run read and write the caches that it is trusted with: what
-// a pull request wrote is read by no release.
-func (s *workflowStep) scopeCaches() {
-	f, may := &s.options.flags, s.trust.Cache
-	var from []string
-	for _, line := range f.cacheFrom {
-		if strings.Contains(line, "scope=") && len(may.Read) > 0 {
-			from = append(from, line)
-			continue
-		}
-		for _, scope := range may.Read {
-			from = append(from, line+",scope="+scope)
-		}
-	}
-	f.cacheFrom = from
-	switch {
-	case f.cacheTo == "":
-	case may.Write == "":
-		_ = s.log.Debug("the cache is not written: this run may only read it")
-		f.cacheTo = ""
-	case !strings.Contains(f.cacheTo, "scope="):
-		f.cacheTo += ",scope=" + may.Write
-	}
 }
 
 func hasAuth(entries []string, host string) bool {

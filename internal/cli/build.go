@@ -168,7 +168,7 @@ func (a *App) bake(ctx context.Context, name string, f buildFlags) (done baked, 
 	}
 
 	local := stepcache.Local{Store: tools.store, Template: p.identity(), Notify: tools.say}
-	cache, err := f.caches.open(ctx, local, tools.registry, f.dryRun)
+	cache, err := f.caches.open(ctx, p.plan.Cache, local, tools.registry, f.dryRun)
 	if err != nil {
 		return done, err
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/imgbake/imgbake-action/internal/actions"
+	"github.com/imgbake/imgbake-action/internal/plan"
 	"github.com/imgbake/imgbake-action/internal/registry"
 	"github.com/imgbake/imgbake-action/internal/run"
 	"github.com/imgbake/imgbake-action/internal/sandbox"
@@ -23,49 +25,97 @@ import (
 
 // caches is where steps are kept besides this machine, and how much here.
 type caches struct {
-	cacheFrom    []string
-	cacheTo      string
-	cacheMaxSize string // "": defaultCacheSize
+	cacheFrom    []string            // in place of what the template says; none: that
+	cacheTo      *string             // likewise
+	cacheScope   *actions.CacheScope // what the run may use of all these; nil: everything
+	cacheMaxSize string              // "": defaultCacheSize
 }
 
 const defaultCacheSize = "20GB"
 
 func (c *caches) add(flags *pflag.FlagSet) {
 	c.addFrom(flags)
-	flags.StringVar(&c.cacheTo, "cache-to", "", "keep what steps did in a registry too: HOST/REPO[:TAG][,scope=NAME], or type=registry,ref=…,mode=max")
+	flags.Func("cache-to", "keep what steps did in a registry too, in place of the one in the template: HOST/REPO[:TAG][,scope=NAME], or type=registry,ref=…,mode=max; empty: in none", func(text string) error {
+		c.cacheTo = &text
+		return nil
+	})
 	flags.StringVar(&c.cacheMaxSize, "cache-max-size", defaultCacheSize, "how much the cache folder may hold after a build, such as 500MB; 0: no limit")
 }
 
 func (c *caches) addFrom(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&c.cacheFrom, "cache-from", nil, "take steps that were baked elsewhere from a registry: HOST/REPO[:TAG][,scope=NAME], or type=registry,ref=… (repeat)")
+	flags.StringArrayVar(&c.cacheFrom, "cache-from", nil, "take steps that were baked elsewhere from a registry, in place of those in the template: HOST/REPO[:TAG][,scope=NAME], or type=registry,ref=… (repeat); empty: from none")
 }
 
-// open gives the cache. A dry run writes none but this machine's.
-func (c caches) open(ctx context.Context, local stepcache.Local, client *registry.Client, dryRun bool) (run.Cache, error) {
+// open gives the cache of a template that says where to keep steps. A dry run
+// writes none but this machine's.
+func (c caches) open(ctx context.Context, said plan.Cache, local stepcache.Local, client *registry.Client, dryRun bool) (run.Cache, error) {
 	if _, err := c.most(); err != nil {
 		return nil, err
 	}
-	if len(c.cacheFrom) == 0 && c.cacheTo == "" {
+	used, err := c.instead(said)
+	if err != nil {
+		return nil, err
+	}
+	if c.cacheScope != nil { // after all else: whatever asks for a cache gets no more than this
+		used = within(used, *c.cacheScope)
+	}
+	if dryRun {
+		used.To = nil
+	}
+	if len(used.From) == 0 && used.To == nil {
 		return local, nil
 	}
-	shared := stepcache.Shared{Local: local, Client: client, Life: ctx}
-	for _, text := range c.cacheFrom {
-		ref, err := stepcache.ParseRef(text)
+	return stepcache.Shared{Local: local, Client: client, From: used.From, To: used.To, Life: ctx}, nil
+}
+
+// instead is what the template says with what was given in its place.
+func (c caches) instead(said plan.Cache) (plan.Cache, error) {
+	if len(c.cacheFrom) > 0 {
+		refs, err := cacheRefs("cache-from", c.cacheFrom...)
 		if err != nil {
-			return nil, usage("--cache-from: %w", err)
+			return said, err
 		}
-		shared.From = append(shared.From, ref)
+		said.From = refs
 	}
-	if c.cacheTo != "" {
-		ref, err := stepcache.ParseRef(c.cacheTo)
+	if c.cacheTo != nil {
+		refs, err := cacheRefs("cache-to", *c.cacheTo)
 		if err != nil {
-			return nil, usage("--cache-to: %w", err)
+			return said, err
 		}
-		if !dryRun {
-			shared.To = &ref
+		if said.To = nil; len(refs) > 0 {
+			said.To = &refs[0]
 		}
 	}
-	return shared, nil
+	return said, nil
+}
+
+// cacheRefs reads what a flag was given. An empty text is no place.
+func cacheRefs(flag string, texts ...string) (refs []plan.CacheRef, err error) {
+	for _, text := range texts {
+		if text == "" {
+			continue
+		}
+		ref, err := plan.ParseCacheRef(text)
+		if err != nil {
+			return nil, usage("--%s: %v", flag, err) // as text: a flag has no place to point at
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}
+
+// within is a cache as far as a run may use it.
+func within(c plan.Cache, may actions.CacheScope) (used plan.Cache) {
+	for _, ref := range c.From {
+		for _, scope := range may.Read {
+			used.From = append(used.From, ref.Within(scope))
+		}
+	}
+	if c.To != nil && may.Write != "" {
+		to := c.To.Within(may.Write)
+		used.To = &to
+	}
+	return used
 }
 
 // most is how many bytes the cache folder may hold; 0: any number.

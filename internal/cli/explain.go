@@ -67,7 +67,7 @@ func (a *App) explained(ctx context.Context, name string, f buildFlags) ([]run.E
 	redactor := p.redactor()
 	tools.say = func(text string) { fmt.Fprintln(a.Stderr, redactor.Redact(text)) }
 	local := stepcache.Local{Store: tools.store, Template: p.identity(), Notify: tools.say, ReadOnly: true}
-	cache, err := f.caches.open(ctx, local, tools.registry, true)
+	cache, err := f.caches.open(ctx, p.plan.Cache, local, tools.registry, true)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type Plan struct {
 	Template  string     `json:"template"`
 	Format    string     `json:"format"`
 	Variables []Variable `json:"variables,omitempty"`
+	Cache     Cache      `json:"cache,omitzero"`
 	Images    []Image    `json:"images"`
 }
 

@@ -25,8 +25,8 @@ import (
 type Shared struct {
 	Local
 	Client *registry.Client
-	From   []Ref // asked in turn; one tag for each bake and platform
-	To     *Ref  // nil: nothing is written
+	From   []plan.CacheRef // asked in turn; one tag for each bake and platform
+	To     *plan.CacheRef  // nil: nothing is written
 	// Life bounds reading layers, which goes on after the bake that found them.
 	Life context.Context
 }
@@ -95,7 +95,7 @@ func (c *sharedBake) trusted(e entry) bool {
 
 // layer is one that a repository has. It is fetched, into the store, when it is
 // read.
-func (c *sharedBake) layer(b blob, from Ref) v1.Layer {
+func (c *sharedBake) layer(b blob, from plan.CacheRef) v1.Layer {
 	if l, ok := c.stored(b); ok {
 		c.used = append(c.used, l)
 		return registry.Mountable(l, from.Repository)
@@ -133,8 +133,8 @@ func (c *sharedBake) Keep(ctx context.Context, key run.Key, made bake.Checkpoint
 
 // read gives what a tag holds: nothing if it is not there, or not readable,
 // which is said.
-func (c *sharedBake) read(ctx context.Context, ref Ref, anew bool) chains {
-	tag := ref.tag(c.plan, c.platform)
+func (c *sharedBake) read(ctx context.Context, ref plan.CacheRef, anew bool) chains {
+	tag := tagOf(ref, c.plan, c.platform)
 	if known, ok := c.known[tag]; ok && !anew {
 		return known
 	}
@@ -201,7 +201,7 @@ func (c *sharedBake) push(ctx context.Context, all chains) error {
 	if _, err := c.shared.Client.Push(ctx, c.shared.To.Repository, img, registry.Auth{}); err != nil {
 		return err
 	}
-	return c.shared.Client.Tag(ctx, img, registry.Target{Tag: c.shared.To.tag(c.plan, c.platform)})
+	return c.shared.Client.Tag(ctx, img, registry.Target{Tag: tagOf(*c.shared.To, c.plan, c.platform)})
 }
 
 // Check implements run.BakeCache. Of layers in registries it knows whether

@@ -100,9 +100,9 @@ func reopened(t *testing.T, dir string, from, to []string) *machine {
 	return m
 }
 
-func (m *machine) ref(text string) stepcache.Ref {
+func (m *machine) ref(text string) plan.CacheRef {
 	m.t.Helper()
-	ref, err := stepcache.ParseRef(text)
+	ref, err := plan.ParseCacheRef(text)
 	if err != nil {
 		m.t.Fatal(err)
 	}
