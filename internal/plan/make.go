@@ -32,6 +32,7 @@ func Make(t template.Template, r vars.Resolved, c bake.Catalog, f Facts, o Optio
 	if len(t.Images) == 0 {
 		p.problems.Add(diag.Pos{File: t.File}, "", "the template has no image to bake")
 	}
+	out.Cache = p.cache(t.Cache)
 	if p.link() {
 		p.inherit()
 		p.choose(o)

@@ -38,6 +38,7 @@ func Tree(p Plan) string {
 	for _, v := range p.Variables {
 		t.variable(v)
 	}
+	t.cache(p.Cache)
 	for _, img := range p.Images {
 		for _, b := range img.Bakes {
 			t.bake(b)
@@ -62,6 +63,15 @@ func (t *tree) variable(v Variable) {
 		text = []byte("***")
 	}
 	t.line(1, "var.%s = %s (%s)", v.Name, text, v.Source)
+}
+
+func (t *tree) cache(c Cache) {
+	for _, ref := range c.From {
+		t.line(1, "cache from %s", ref)
+	}
+	if c.To != nil {
+		t.line(1, "cache to %s", c.To)
+	}
 }
 
 func (t *tree) bake(b Bake) {

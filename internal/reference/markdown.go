@@ -52,6 +52,7 @@ func Markdown(c bake.Catalog) []byte {
 	contents(&b, all)
 	b.WriteString(notation)
 	section(&b, "## Template", "", rootFields())
+	section(&b, "### Cache", "Below `cache`. A place alone stands for both. An empty text is no place.", fields[plan.Cache]())
 	section(&b, "## Variables", "Below `variables`, by name. A value that is no mapping is the default.", yaml.Reference().Variable)
 	section(&b, "## Images", "Below `images`, by name.", imageFields())
 	section(&b, "### Image configuration", "Below `config`. A key that is not given keeps what the base image says; an empty list clears it.",

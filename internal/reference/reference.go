@@ -101,7 +101,7 @@ func imageFields() []value.Field {
 // rootFields are the keys of a template, likewise.
 func rootFields() []value.Field {
 	keys := slices.Clone(yaml.Reference().Template)
-	types := map[string]string{"variables": "map of variables", "locals": "map of any", "images": "map of images"}
+	types := map[string]string{"variables": "map of variables", "locals": "map of any", "cache": "string or cache", "images": "map of images"}
 	for i, f := range keys {
 		if known, ok := types[f.Key]; ok {
 			keys[i].Type = known

@@ -53,7 +53,10 @@ func TestSchemaAccepts(t *testing.T) {
 		"a sequence of post-processors": images(`{"post_processors": [{"docker-tag": {"repository": "r", "tag": "1"}}, [{"docker-tag": {"repository": "r"}}, "breakpoint"]]}`),
 		"image configuration": images(`{"layers": "squash", "keep": ["/var/cache/**"], "config": {"entrypoint": ["/a"], "cmd": "b", "env": {"A": "${var.a}"},
 			"expose": [8080], "healthcheck": {"test": ["a"], "interval": "30s", "retries": 3}}}`),
-		"targets": images(`{"publish": [{"repository": "ghcr.io/a/b", "tags": ["1.0", 2], "annotations": {"a": "b"}}]}`),
+		"a cache":                `{"images": {"a": null}, "cache": "ghcr.io/a/cache"}`,
+		"a cache to read only":   `{"images": {"a": null}, "cache": {"from": ["ghcr.io/a/cache", "${var.more}"]}}`,
+		"a cache for each thing": `{"images": {"a": null}, "cache": {"from": "ghcr.io/a/cache", "to": "type=registry,ref=ghcr.io/a/cache"}}`,
+		"targets":                images(`{"publish": [{"repository": "ghcr.io/a/b", "tags": ["1.0", 2], "annotations": {"a": "b"}}]}`),
 	}
 	for name, doc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -93,6 +96,8 @@ func TestSchemaRefuses(t *testing.T) {
 		"another word":                  images(`{"provisioners": [{"shell": {"how": "well"}}]}`),
 		"a required key":                images(`{"post_processors": [{"docker-tag": {"tags": ["1"]}}]}`),
 		"other layers":                  images(`{"layers": "one"}`),
+		"another key of a cache":        `{"images": {"a": null}, "cache": {"too": "ghcr.io/a/cache"}}`,
+		"two caches to write":           `{"images": {"a": null}, "cache": {"to": ["ghcr.io/a/cache", "ghcr.io/b/cache"]}}`,
 		"a target without repository":   images(`{"publish": [{"tags": ["1"]}]}`),
 	}
 	for name, doc := range tests {

@@ -37,6 +37,7 @@ func (s schemaWriter) root(all []group) object {
 	for _, g := range all {
 		s.group(g)
 	}
+	s.definitions["cache"] = s.fields(fields[plan.Cache]())
 	s.definitions["expression"] = expression
 	s.definitions["image_config"] = s.fields(fields[bake.ImageConfig]())
 	s.definitions["target"] = s.fields(fields[plan.Target]())
@@ -45,6 +46,7 @@ func (s schemaWriter) root(all []group) object {
 	root := s.keys(rootFields(), map[string]object{
 		"variables": mapOf(ref("variable")),
 		"locals":    {"type": "object"},
+		"cache":     anyOf(object{"type": "string"}, ref("cache"), object{"type": "null"}),
 		"images":    with(mapOf(orNull(ref("image"))), "minProperties", 1),
 	})
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"

@@ -17,6 +17,7 @@ type Template struct {
 	MinVersion  value.Node // Packer's min_packer_version; zero if absent
 	Variables   []Variable
 	Locals      []Local
+	Cache       value.Node // plan.Cache, or the one place for both; zero if absent
 	Images      []Image
 }
 

@@ -26,11 +26,11 @@ func (d *decoder) template(n value.Node, t *template.Template) {
 		return
 	}
 	d.references(object)
-	n.V = d.misplaced(d.literal(object, "description"))
+	n.V = d.misplaced(d.literal(object, "description"), Reference().Image, "put it below images: NAME:", "an image")
 	var keys rootKeys
 	_, problems := value.Decode(n, &keys)
 	d.problems.Append(problems)
-	t.Description = keys.Description
+	t.Description, t.Cache = keys.Description, keys.Cache
 	for _, m := range d.members(keys.Variables, "a mapping from names to settings or defaults") {
 		t.Variables = append(t.Variables, d.variable(m))
 	}
@@ -48,11 +48,11 @@ func (d *decoder) template(n value.Node, t *template.Template) {
 	}
 }
 
-// misplaced reports the keys of an image that stand at the top.
-func (d *decoder) misplaced(object value.Object) value.Object {
-	for _, f := range Reference().Image {
+// misplaced reports the keys that belong to something else.
+func (d *decoder) misplaced(object value.Object, others []value.Field, hint, whose string) value.Object {
+	for _, f := range others {
 		if m, ok := object.Get(f.Key); ok && f.Key != "description" {
-			d.add(m.KeyPos, "put it below images: NAME:", "%q is a key of an image", m.Key)
+			d.add(m.KeyPos, hint, "%q is a key of %s", m.Key, whose)
 			object = object.Without(f.Key)
 		}
 	}
@@ -230,7 +230,7 @@ func (d *decoder) image(m value.Member) template.Image {
 		d.add(n.Pos, "", "expected the settings of image %q, found %s", m.Key, value.Describe(n))
 		return image
 	}
-	n.V = d.literal(object, "description", "from")
+	n.V = d.misplaced(d.literal(object, "description", "from"), Reference().Template, "put it at the top, beside images:", "the template")
 	var keys imageKeys
 	_, problems := value.Decode(n, &keys)
 	d.problems.Append(problems)

@@ -11,6 +11,7 @@ type rootKeys struct {
 	Description string     `key:"description" doc:"What the template is for."`
 	Variables   value.Node `key:"variables" doc:"Inputs: a mapping from names to their settings, or to their defaults."`
 	Locals      value.Node `key:"locals" doc:"Named values made of variables, facts and other locals: a mapping from names to values. Read one as ${local.NAME}."`
+	Cache       value.Node `key:"cache" doc:"Where steps are kept in registries, for machines that bake for the first time: from and to, or one place for both. Where --cache-from or --cache-to is given, that counts instead."`
 	Images      value.Node `key:"images" doc:"The images to bake: a mapping from names to their settings." opt:"required"`
 }
 
