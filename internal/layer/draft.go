@@ -12,20 +12,22 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Draft is a tree that tars are put into while no file system holds it: what a
 // step that copies files needs, and no machine. It gives the bytes that Delta
 // gives of the same tars unpacked in a live tree. What it cannot do exactly as a
-// kernel would, it leaves to one. It is not safe for concurrent use.
+// kernel would, it leaves to one. It is safe for concurrent use.
 type Draft struct {
+	mu      sync.Mutex // for as long as one entry takes: who writes a tar may have to ask something in between
+	left    bool
 	tree    overlay
 	files   map[string]*content // of the files put, by path; names of one file share it
 	now     int64               // the time of what changes by itself: made or entered directories
 	skip    skipper
 	scratch *os.File
 	end     int64 // of the scratch file
-	buf     []byte
 
 	last struct{ said, real string } // the directory of the entry before, most often also of the next
 }
@@ -41,14 +43,26 @@ var errBeyond = errors.New("not without a file system")
 // of now, Unix seconds. Skip are paths that a machine has mounts at. The scratch
 // file holds contents; it is closed, and best has no name any more.
 func NewDraft(base *Index, now int64, skip []string, scratch *os.File) *Draft {
-	return &Draft{tree: overlay{base: base}, files: map[string]*content{}, now: max(now, 0), skip: newSkipper(skip), scratch: scratch, buf: make([]byte, 256<<10)}
+	return &Draft{tree: overlay{base: base}, files: map[string]*content{}, now: max(now, 0), skip: newSkipper(skip), scratch: scratch}
 }
 
-// Close gives up the scratch file.
+// Leave makes the draft one that takes no more: what is put is the rest, as if
+// it took a kernel.
+func (d *Draft) Leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left = true
+}
+
+// Close gives up the scratch file, when nothing is put any more.
 func (d *Draft) Close() error { return d.scratch.Close() }
 
 // Empty reports whether nothing was put.
-func (d *Draft) Empty() bool { return len(d.tree.edits) == 0 }
+func (d *Draft) Empty() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.tree.edits) == 0
+}
 
 // Put unpacks a tar below the directory dst as a machine's Put does. When it
 // comes to what takes a kernel, it has done what came before, and returns the
@@ -56,13 +70,11 @@ func (d *Draft) Empty() bool { return len(d.tree.edits) == 0 }
 // brought to where this one is. If dst itself is such a thing, nothing of r is
 // read, and the error is one for Beyond.
 func (d *Draft) Put(ctx context.Context, dst string, r io.Reader) (rest io.ReadCloser, err error) {
-	p := drafting{Draft: d, ctx: ctx, dst: cleanDst(dst), in: tar.NewReader(bufio.NewReaderSize(r, tarBuffer)), from: r}
-	_, missing, err := d.resolve(p.dst)
-	if err != nil {
-		return nil, err
+	p := drafting{
+		Draft: d, ctx: ctx, dst: strings.Trim(path.Join("/", dst), "/"),
+		in: tar.NewReader(bufio.NewReaderSize(r, tarBuffer)), from: r, buf: make([]byte, tarBuffer),
 	}
-	p.made = len(missing) > 0
-	if _, err := d.directory(p.dst); err != nil {
+	if err := p.enter(); err != nil {
 		return nil, err
 	}
 	for {
@@ -80,13 +92,11 @@ func (d *Draft) Put(ctx context.Context, dst string, r io.Reader) (rest io.ReadC
 			return nil, err
 		}
 	}
-	for _, dir := range slices.Backward(p.dirs) {
-		d.setTime(dir.Name, unixTime(dir))
+	if !p.finish() {
+		return p.rest(nil), nil
 	}
 	return nil, p.drain()
 }
-
-func cleanDst(dst string) string { return strings.Trim(path.Join("/", dst), "/") }
 
 // drafting is one run of Put.
 type drafting struct {
@@ -95,8 +105,35 @@ type drafting struct {
 	dst  string
 	made bool // dst was not there before
 	in   *tar.Reader
-	from io.Reader     // what in reads
+	from io.Reader // what in reads
+	buf  []byte
 	dirs []*tar.Header // directories of the tar, by their real paths: their times are set last
+}
+
+// enter finds or makes the directory that the tar goes to.
+func (p *drafting) enter() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left {
+		return errBeyond
+	}
+	_, missing, err := p.resolve(p.dst)
+	if err != nil {
+		return err
+	}
+	p.made = len(missing) > 0
+	_, err = p.directory(p.dst)
+	return err
+}
+
+// finish gives directories the times that the tar says.
+func (p *drafting) finish() (done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, dir := range slices.Backward(p.dirs) {
+		p.setTime(dir.Name, unixTime(dir))
+	}
+	return !p.left
 }
 
 // next is the next entry, with names as seen from the root. What the tar says of
@@ -137,8 +174,10 @@ func (p *drafting) drain() error {
 }
 
 func (p *drafting) entry(h *tar.Header) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	name := path.Base(h.Name)
-	if len(name) > maxName || len(h.Name) > maxPath || len(h.Linkname) > maxPath || strings.HasPrefix(name, whiteoutPrefix) ||
+	if p.left || len(name) > maxName || len(h.Name) > maxPath || len(h.Linkname) > maxPath || strings.HasPrefix(name, whiteoutPrefix) ||
 		hasXattrs(h) || isSparse(h) || h.Uid < 0 || h.Gid < 0 {
 		return errBeyond
 	}
@@ -305,7 +344,7 @@ func (d *Draft) setTime(dir string, t int64) {
 	}
 }
 
-// rest is what is left of the tar, from the entry h on. The directories of the
+// rest is what is left of the tar, from the entry h on; nil: none. The directories of the
 // tar come once more at its end, for their times.
 func (p *drafting) rest(h *tar.Header) io.ReadCloser {
 	out, in := io.Pipe()
@@ -316,6 +355,9 @@ func (p *drafting) rest(h *tar.Header) io.ReadCloser {
 func (p *drafting) copyRest(h *tar.Header, w io.Writer) error {
 	out := newTarWriter(w)
 	var err error
+	if h == nil {
+		err = io.EOF
+	}
 	for ; err == nil; h, err = p.next() {
 		h.Format = tar.FormatPAX
 		maps.DeleteFunc(h.PAXRecords, func(key, _ string) bool { return strings.HasPrefix(key, sparseRecord) }) // its content comes without holes
@@ -420,6 +462,8 @@ func (d *Draft) plain(dir string, names []string) error {
 // a slash stands behind it. It is false for what is not there, and an error for
 // what only a kernel can tell.
 func (d *Draft) Lookup(name string) (e Entry, there bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	clean := strings.Trim(path.Join("/", name), "/")
 	if clean == "" || strings.HasSuffix(name, "/") {
 		real, missing, err := d.resolve(clean)
@@ -440,6 +484,12 @@ func (d *Draft) Lookup(name string) (e Entry, there bool, err error) {
 
 // Open opens a file that was put, from its start; nil: it was not.
 func (d *Draft) Open(e Entry) io.Reader {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.content(e)
+}
+
+func (d *Draft) content(e Entry) io.Reader {
 	at := d.files[e.Path]
 	if at == nil {
 		return nil
@@ -450,6 +500,8 @@ func (d *Draft) Open(e Entry) io.Reader {
 // Delta writes the difference to the tree that the draft started at, or was last
 // rebased to.
 func (d *Draft) Delta(ctx context.Context, w io.Writer) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return writeDelta(ctx, d.changed(), d.tree.base, DeltaOptions{}, w)
 }
 
@@ -472,13 +524,15 @@ func (d *Draft) changed() *tree {
 			t.nodes[i].LinkGroup = first[at]
 		}
 	}
-	t.open = func(n *node) (io.ReadCloser, error) { return io.NopCloser(d.Open(n.Entry)), nil }
+	t.open = func(n *node) (io.ReadCloser, error) { return io.NopCloser(d.content(n.Entry)), nil }
 	return t
 }
 
 // Rebase makes the tree, in which all that was put is, the one that the draft
 // starts at.
 func (d *Draft) Rebase(base *Index) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.tree = overlay{base: base}
 	clear(d.files)
 	d.last.said = ""
@@ -489,6 +543,8 @@ func (d *Draft) Rebase(base *Index) error {
 // Replay writes a tar that makes of a live tree, as the draft started at it,
 // what the draft is.
 func (d *Draft) Replay(w io.Writer) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	t := d.changed()
 	out := deltaWriter{tarWriter: newTarWriter(w), ctx: context.Background(), tree: t, base: d.tree.base, buf: make([]byte, 1<<20)}
 	for i := range t.nodes {

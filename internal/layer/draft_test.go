@@ -246,3 +246,31 @@ func TestDraftRebase(t *testing.T) {
 		t.Errorf("a file of the tree: %v %t %v", e, there, err)
 	}
 }
+
+// A draft that was left takes no more, also in the middle of a tar.
+func TestDraftLeft(t *testing.T) {
+	d := newDraft(t)
+	in := packed(t, tar.Header{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755}, tar.Header{Typeflag: tar.TypeReg, Name: "a", Mode: 0o644}, tar.Header{Typeflag: tar.TypeReg, Name: "b", Mode: 0o644})
+	reads := 0
+	rest, err := d.Put(t.Context(), "/", readerFunc(func(p []byte) (int, error) {
+		if reads++; reads == 4 { // behind d, and a with its content
+			d.Leave()
+		}
+		return io.LimitReader(in, 512).Read(p)
+	}))
+	if err != nil || rest == nil {
+		t.Fatalf("rest %v, %v", rest, err)
+	}
+	defer rest.Close()
+	done := deltaOf(t, d)
+	if got := shown(t, rest); len(done) != 2 || len(got) != 2 || got[0] != "0 b  b 1970" || !strings.HasPrefix(got[1], "5 d") {
+		t.Errorf("done %q, rest %q", done, got)
+	}
+	if _, err := d.Put(t.Context(), "/", in); !layer.Beyond(err) {
+		t.Errorf("after that: %v", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

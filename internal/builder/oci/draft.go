@@ -39,19 +39,20 @@ func (m *machine) newDraft() (*layer.Draft, error) {
 
 // leaveDraft brings the sandbox to where the draft is.
 func (m *machine) leaveDraft(ctx context.Context) error {
-	if m.draft == nil {
+	draft := m.draft
+	if draft == nil {
 		return nil
 	}
-	if !m.draft.Empty() {
+	draft.Leave() // what is being put goes on here
+	if !draft.Empty() {
 		out, in := io.Pipe()
-		go func() { in.CloseWithError(m.draft.Replay(in)) }()
+		go func() { in.CloseWithError(draft.Replay(in)) }()
 		err := m.box.Put(ctx, "/", out)
 		out.Close()
 		if err != nil {
 			return err
 		}
 	}
-	draft := m.draft
 	m.draft = nil
 	return draft.Close()
 }
@@ -60,11 +61,12 @@ func (m *machine) leaveDraft(ctx context.Context) error {
 // the tar, for the root of the sandbox, or all of it where rest is nil.
 func (m *machine) put(ctx context.Context, dst string, tar io.Reader) (rest io.ReadCloser, done bool, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.draft == nil {
+	draft := m.draft
+	m.mu.Unlock()
+	if draft == nil {
 		return nil, false, nil
 	}
-	rest, err = m.draft.Put(ctx, dst, tar)
+	rest, err = draft.Put(ctx, dst, tar)
 	switch {
 	case layer.Beyond(err):
 		return nil, false, nil
