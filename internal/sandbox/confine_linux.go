@@ -81,5 +81,6 @@ var refused = []string{
 	"migrate_pages", "move_pages", "name_to_handle_at", "nfsservctl", "open_by_handle_at", "perf_event_open", "pivot_root",
 	"process_vm_readv", "process_vm_writev", "quotactl", "reboot", "request_key", "set_mempolicy", "settimeofday",
 	"swapon", "swapoff", "syslog", "sysfs", "userfaultfd", "ustat", "vm86", "vm86old",
+	"io_uring_setup", "io_uring_enter", "io_uring_register", // makes sockets that this filter does not see
 	"mount", "umount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr", "setns", "unshare",
 }
