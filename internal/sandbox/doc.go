@@ -24,6 +24,12 @@ const (
 	Chroot     = "chroot"
 )
 
+// The networks.
+const (
+	HostNetwork = "host" // this machine's own
+	NoNetwork   = "none" // a loopback and nothing else
+)
+
 // Layer is one layer of a tree, lowest first.
 type Layer struct {
 	Digest string // of the bytes that Open gives; the caller vouches for it
@@ -34,7 +40,7 @@ type Layer struct {
 // Options say how a machine is isolated and what it sees.
 type Options struct {
 	Isolation      string   // Namespaces or Chroot; empty: the strongest there is
-	Network        string   // host (also when empty) or none
+	Network        string   // HostNetwork (also when empty) or NoNetwork
 	Hostname       string   // empty: imgbake
 	Env            []string // of every command
 	Dir            string   // where commands run that name no folder

@@ -43,12 +43,15 @@ func (r *Roots) Start(ctx context.Context, chain []Layer, o Options) (*Machine, 
 		o.Hostname = "imgbake"
 	}
 	if o.Isolation == Chroot {
+		if o.ownNetwork() {
+			return nil, fmt.Errorf("%w: network %s: a chroot has this machine's network", ErrUnavailable, o.Network)
+		}
 		return r.start(ctx, chain, o)
 	}
 	given := o.Isolation
 	o.Isolation = Namespaces
 	m, err := r.start(ctx, chain, o)
-	if given == "" && errors.Is(err, ErrUnavailable) && os.Geteuid() == 0 {
+	if given == "" && errors.Is(err, ErrUnavailable) && os.Geteuid() == 0 && !o.ownNetwork() {
 		if o.Notify != nil {
 			o.Notify(fmt.Sprintf("using a chroot, in which there is no /proc: no namespaces: %v", err))
 		}

@@ -85,7 +85,7 @@ func (s *setup) enter() error {
 	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
-	if s.Network == "none" {
+	if s.ownNetwork() {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("loopback: %w", err)
 		}

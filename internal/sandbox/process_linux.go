@@ -132,7 +132,7 @@ func (s setup) attributes() *syscall.SysProcAttr {
 	}
 	attr.Pdeathsig = unix.SIGKILL // though it were stopped
 	attr.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	if s.Network == "none" {
+	if s.ownNetwork() {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
 	if !s.UserNS {

@@ -87,6 +87,9 @@ func (c Config) check(at value.Where) (problems diag.List) {
 			problems.Add(at.At("tmpfs", i), "", "tmpfs path %q is not absolute", p)
 		}
 	}
+	if c.Isolation == sandbox.Chroot && c.Network != sandbox.HostNetwork && c.Network != "" {
+		problems.Add(at.At("network"), "leave out isolation", "network %s: isolation chroot has this machine's network", c.Network)
+	}
 	if _, err := source.Bytes(c.ShmSize); err != nil {
 		problems.Add(at.At("shm_size"), "write it as 256m", "shm_size: %v", err)
 	}
