@@ -46,7 +46,7 @@ func Run(ctx context.Context, p Probes) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	checks := []func(context.Context) []Finding{
-		p.engine, p.isolation, p.platforms, p.space, p.tool("git", "git", "install git: ${git.*} in templates needs it"),
+		p.engine, p.isolation, p.network, p.platforms, p.space, p.tool("git", "git", "install git: ${git.*} in templates needs it"),
 		p.kvm, p.tool("QEMU", "qemu-system-x86_64", "install qemu-system-x86 to bake virtual machines"),
 	}
 	for _, host := range p.Registries {

@@ -32,6 +32,25 @@ func (p Probes) isolation(context.Context) []Finding {
 	return []Finding{f}
 }
 
+// network says whether a bake without an engine can have a network of its own.
+func (p Probes) network(ctx context.Context) []Finding {
+	if p.Root == nil || p.Tool == nil {
+		return nil
+	}
+	f := Finding{Name: "network", Optional: true}
+	version, err := p.Tool(ctx, "slirp4netns")
+	if err != nil {
+		f.Detail, f.Hint = "slirp4netns: "+oneLine(err), "install slirp4netns: network: private without an engine needs it"
+		return []Finding{f}
+	}
+	if _, err := fs.Stat(p.Root, "dev/net/tun"); err != nil {
+		f.Detail, f.Hint = "/dev/net/tun is not there", "modprobe tun, or give the container --device /dev/net/tun: network: private needs it"
+		return []Finding{f}
+	}
+	f.OK, f.Detail = true, "private, by "+version
+	return []Finding{f}
+}
+
 // isolate returns the way that works, or the first thing that is missing.
 func (p Probes) isolate() (string, error) {
 	if err := Namespaces(p.Root); err != nil {

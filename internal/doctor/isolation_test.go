@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -69,6 +70,29 @@ func TestIsolation(t *testing.T) {
 				t.Errorf("got %+v", f)
 			}
 		})
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	slirp := func(_ context.Context, name string) (string, error) { return name + " version 1", nil }
+	none := func(context.Context, string) (string, error) { return "", errors.New("not installed") }
+	tests := map[string]struct {
+		tool func(context.Context, string) (string, error)
+		tun  string
+		want Finding
+	}{
+		"private": {slirp, "tun", Finding{OK: true, Detail: "private, by slirp4netns version 1"}},
+		"no tool": {none, "tun", Finding{Detail: "slirp4netns: not installed", Hint: "install slirp4netns: network: private without an engine needs it"}},
+		"no tun": {slirp, "", Finding{
+			Detail: "/dev/net/tun is not there", Hint: "modprobe tun, or give the container --device /dev/net/tun: network: private needs it",
+		}},
+	}
+	for name, test := range tests {
+		test.want.Name, test.want.Optional = "network", true
+		got := Probes{Root: machine(map[string]string{"dev/net/tun": test.tun}), Tool: test.tool}.network(t.Context())
+		if diff := cmp.Diff([]Finding{test.want}, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", name, diff)
+		}
 	}
 }
 
