@@ -15,6 +15,10 @@ var given = []string{
 	"NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP",
 }
 
+// withheld is not given to commands of a private network unless it is added:
+// with packets of their own making they would get around closedOff.
+const withheld = "NET_RAW"
+
 // rights are the capabilities of this machine's commands, as bits.
 func (o Options) rights() uint64 {
 	var bits uint64
@@ -22,7 +26,8 @@ func (o Options) rights() uint64 {
 		return slices.ContainsFunc(list, func(c string) bool { return capabilityName(c) == name || capabilityName(c) == "ALL" })
 	}
 	for i, name := range capabilities {
-		if slices.Contains(given, name) && !has(o.CapDrop, name) || has(o.CapAdd, name) {
+		usual := slices.Contains(given, name) && (name != withheld || o.Network != PrivateNetwork)
+		if usual && !has(o.CapDrop, name) || has(o.CapAdd, name) {
 			bits |= 1 << i
 		}
 	}

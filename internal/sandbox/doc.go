@@ -26,8 +26,9 @@ const (
 
 // The networks.
 const (
-	HostNetwork = "host" // this machine's own
-	NoNetwork   = "none" // a loopback and nothing else
+	HostNetwork    = "host"    // this machine's own
+	NoNetwork      = "none"    // a loopback and nothing else
+	PrivateNetwork = "private" // its own, with a way out: see CanNetwork
 )
 
 // Layer is one layer of a tree, lowest first.
@@ -40,7 +41,7 @@ type Layer struct {
 // Options say how a machine is isolated and what it sees.
 type Options struct {
 	Isolation      string   // Namespaces or Chroot; empty: the strongest there is
-	Network        string   // HostNetwork (also when empty) or NoNetwork
+	Network        string   // HostNetwork (also when empty), NoNetwork or PrivateNetwork
 	Hostname       string   // empty: imgbake
 	Env            []string // of every command
 	Dir            string   // where commands run that name no folder

@@ -79,6 +79,9 @@ func (r *Roots) start(ctx context.Context, chain []Layer, o Options) (_ *Machine
 		return nil, err
 	}
 	resolv, _ := os.ReadFile("/etc/resolv.conf") // none: names are not resolved
+	if o.Network == PrivateNetwork {
+		resolv = resolvedBy(resolv, wayOutResolver)
+	}
 	s := setup{Options: o, Root: m.work.path, UserNS: r.userNS, Squashed: r.squash, Helper: helper, Resolv: resolv}
 	if o.Isolation == Chroot {
 		s.Root = filepath.Join(m.work.path, mergedDir)

@@ -90,6 +90,13 @@ func (s *setup) enter() error {
 			return fmt.Errorf("loopback: %w", err)
 		}
 	}
+	if s.Network == PrivateNetwork {
+		for _, prefix := range closedOff {
+			if err := unreachable(prefix); err != nil {
+				return fmt.Errorf("closing off %s: %w", prefix, err)
+			}
+		}
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}

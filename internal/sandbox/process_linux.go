@@ -19,30 +19,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is this program as the first process of a machine.
-type process struct {
-	cmd     *exec.Cmd
-	control *net.UnixConn
-	stderr  bytes.Buffer
-	ended   chan struct{}
+// child is a process that ends with this one.
+type child struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	ended  chan struct{}
 }
 
-// run starts the process, which ends with this one, and sees it end. The kernel
-// takes the end of the thread that started it for the end of this process.
-func (p *process) run() error {
+// run starts the process and sees it end. The kernel takes the end of the thread
+// that started it for the end of this process.
+func (c *child) run() error {
 	started := make(chan error)
-	p.ended = make(chan struct{})
+	c.ended = make(chan struct{})
+	c.cmd.Stderr = &c.stderr
 	go func() {
-		defer close(p.ended)
+		defer close(c.ended)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
+		err := c.cmd.Start()
 		started <- err
 		if err == nil {
-			_ = p.cmd.Wait() // what it says, it says before
+			_ = c.cmd.Wait() // what it says, it says before
 		}
 	}()
 	return <-started
+}
+
+// process is this program as the first process of a machine.
+type process struct {
+	child
+	control *net.UnixConn
+	wayOut  *wayOut // nil: none is needed
 }
 
 // spawn starts a first process and waits until its tree is ready, or, where it
@@ -64,7 +71,7 @@ func spawn(ctx context.Context, s setup, input *os.File) (_ *process, err error)
 
 	p := &process{control: control}
 	p.cmd = exec.Command("/proc/self/exe", command)
-	p.cmd.Args[0], p.cmd.Env, p.cmd.Dir, p.cmd.Stderr = "imgbake", []string{}, "/", &p.stderr
+	p.cmd.Args[0], p.cmd.Env, p.cmd.Dir = "imgbake", []string{}, "/"
 	p.cmd.ExtraFiles = []*os.File{theirControl, theirTalk}
 	if input != nil {
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, input)
@@ -89,6 +96,11 @@ func spawn(ctx context.Context, s setup, input *os.File) (_ *process, err error)
 			return nil, err
 		}
 	}
+	if s.Network == PrivateNetwork {
+		if p.wayOut, err = openWayOut(ctx, p.cmd.Process.Pid); err != nil {
+			return nil, err
+		}
+	}
 	if err := json.NewEncoder(talk).Encode(s); err != nil {
 		return nil, fmt.Errorf("starting a machine: %w", err)
 	}
@@ -105,6 +117,9 @@ func (p *process) end() {
 	p.control.Close()
 	_ = p.cmd.Process.Kill()
 	<-p.ended
+	if p.wayOut != nil {
+		p.wayOut.end()
+	}
 }
 
 func (r reply) err() error {

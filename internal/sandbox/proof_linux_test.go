@@ -117,7 +117,7 @@ func TestOther(t *testing.T) {
 	base := rootfs(t)
 	open := base.Open
 	base.Open = func() (io.ReadCloser, error) { fmt.Println("unpacking"); return open() }
-	m, err := roots.Start(t.Context(), []sandbox.Layer{base}, sandbox.Options{Isolation: sandbox.Namespaces})
+	m, err := roots.Start(t.Context(), []sandbox.Layer{base}, sandbox.Options{Isolation: sandbox.Namespaces, Network: os.Getenv("IMGBAKE_TEST_NETWORK")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,17 +206,25 @@ func running(t *testing.T, word string) bool {
 	})
 }
 
-// An ordinary user bakes with subordinate ids, and with one owner for all.
-func TestOrdinaryUser(t *testing.T) {
+// needs skips a test where a program is missing, or this is not root.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		missing(t, "root")
 	}
-	for _, program := range []string{"useradd", "runuser", "newuidmap"} {
+	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			missing(t, program)
 		}
 	}
-	const name = "imgbake-test-user"
+}
+
+// ordinaryUser makes a user, for as long as the test runs, and a folder of its
+// own with this program and the base.
+func ordinaryUser(t *testing.T) (name, home string) {
+	t.Helper()
+	needs(t, "useradd", "runuser", "newuidmap")
+	name = "imgbake-test-user"
 	if out, err := exec.Command("useradd", "-m", name).CombinedOutput(); err != nil {
 		t.Fatalf("useradd: %v: %s", err, out)
 	}
@@ -226,22 +234,27 @@ func TestOrdinaryUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(home) })
-	program, base := filepath.Join(home, "program"), filepath.Join(home, "base.tar")
-	for from, to := range map[string]string{os.Args[0]: program, os.Getenv("IMGBAKE_TEST_ROOTFS"): base} {
-		if out, err := exec.Command("cp", from, to).CombinedOutput(); err != nil {
+	for from, to := range map[string]string{os.Args[0]: "program", os.Getenv("IMGBAKE_TEST_ROOTFS"): "base.tar"} {
+		if out, err := exec.Command("cp", from, filepath.Join(home, to)).CombinedOutput(); err != nil {
 			missing(t, "IMGBAKE_TEST_ROOTFS: "+string(out))
 		}
 	}
 	if out, err := exec.Command("chown", "-R", name, home).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return name, home
+}
+
+// An ordinary user bakes with subordinate ids, and with one owner for all.
+func TestOrdinaryUser(t *testing.T) {
+	name, home := ordinaryUser(t)
 	for _, c := range []struct{ name, squash, script, want string }{
 		{"subordinate", "", "useradd -m joe; chown 33:34 /srv; stat -c '%u:%g' /srv /etc/shadow; su joe -c 'id -un'; touch /etc/x", "33:34\n0:42\njoe"},
 		{"squashed", "1", "id -u; touch /etc/x; stat -c '%u:%g' /etc/x /etc/shadow", "0\n0:0\n0:0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cmd := other(t, program, filepath.Join(home, "roots"), c.script, "runuser", "-u", name, "--")
-			cmd.Env = append(cmd.Env, "IMGBAKE_TEST_ROOTFS="+base, "IMGBAKE_TEST_SQUASH="+c.squash, "HOME="+home, "USER="+name)
+			cmd := other(t, filepath.Join(home, "program"), filepath.Join(home, "roots"), c.script, "runuser", "-u", name, "--")
+			cmd.Env = append(cmd.Env, "IMGBAKE_TEST_ROOTFS="+filepath.Join(home, "base.tar"), "IMGBAKE_TEST_SQUASH="+c.squash, "HOME="+home, "USER="+name)
 			cmd.Dir = home
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), c.want) {

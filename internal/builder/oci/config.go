@@ -38,7 +38,7 @@ type Config struct {
 
 	Platform   string   `key:"platform" doc:"Platform to bake for, such as linux/arm64. This machine's own if not given; others need binfmt." opt:"known"`
 	Isolation  string   `key:"isolation" doc:"How steps are kept apart from this machine: namespaces, or chroot where the machine refuses them. The strongest there is if not given." opt:"known,enum=namespaces|chroot"`
-	Network    string   `key:"network" doc:"Network while it is baked: host, or none." opt:"known,enum=host|none,default=host"`
+	Network    string   `key:"network" doc:"Network while it is baked: host, none, or private, which is one of its own with a way out by slirp4netns." opt:"known,enum=host|none|private,default=host"`
 	AddHosts   []string `key:"add_hosts" alias:"extra_hosts" doc:"Entries for /etc/hosts while it is baked, as name:address." opt:"known"`
 	ShmSize    string   `key:"shm_size" doc:"Size of /dev/shm, such as 256m." opt:"known"`
 	Tmpfs      []string `key:"tmpfs" doc:"Paths that are in memory while it is baked and never part of the image." opt:"known"`

@@ -226,6 +226,9 @@ func (b *builder) facts(job bake.Job) map[string]string {
 // of the source may be damaged: then it is dropped, and there is another where
 // that came from.
 func (b *builder) Resume(ctx context.Context, job bake.Job, done []bake.Checkpoint) (bake.Machine, error) {
+	if err := sandbox.CanNetwork(b.config.Network); err != nil { // before anything is fetched
+		return nil, err
+	}
 	m, err := b.resume(ctx, job, done)
 	if err == nil || errors.Is(err, bake.ErrUnavailable) || !b.damaged(ctx, err) {
 		return m, err
