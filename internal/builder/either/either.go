@@ -24,6 +24,10 @@ const (
 // idle are keys of the docker builder that have no effect on what is baked.
 var idle = []string{"communicator", "container_dir", "fix_upload_owner", "docker_path"}
 
+// networks are those of an engine that can be had without it, by their names
+// there. Others are the engine's, also one called private.
+var networks = map[string]string{"": "", "host": "host", "none": "none", "bridge": "private", "default": "private"}
+
 // Kind is the engine's kind, whose bakes may go to the other one. poor is why
 // machines without an engine are poor ones here, or nil: an engine is preferred
 // to them then.
@@ -72,6 +76,13 @@ func without(alone bake.Kind[bake.Builder], n value.Node) (_ value.Node, why str
 		if !slices.ContainsFunc(alone.Fields, func(f value.Field) bool { return f.Key == m.Key || slices.Contains(f.Aliases, m.Key) }) {
 			return n, m.Key
 		}
+	}
+	if m, ok := object.Get("network"); ok {
+		name, isName := m.V.(string)
+		if m.V, ok = networks[name]; isName && !ok {
+			return n, "network " + name
+		}
+		object = object.Merge(value.Object{m})
 	}
 	n.V = object
 	if problems := alone.Check(n); problems.HasErrors() {

@@ -60,6 +60,9 @@ func TestChoice(t *testing.T) {
 		"forced engine":             {mode: either.Engine, want: "engine"},
 		"an option":                 {mode: either.Auto, body: map[string]any{"privileged": true}, want: "engine", note: "privileged needs one"},
 		"a value":                   {mode: either.Auto, body: map[string]any{"network": "mine"}, want: "engine", note: "network mine needs one"},
+		"the engine's default":      {mode: either.Alone, body: map[string]any{"network": "bridge"}, want: "alone private"},
+		"no network":                {mode: either.Alone, body: map[string]any{"network": "none"}, want: "alone none"},
+		"one of the engine's":       {mode: either.Auto, body: map[string]any{"network": "private"}, want: "engine", note: "network private needs one"},
 		"an option, forced":         {mode: either.Alone, body: map[string]any{"privileged": true}, want: "privileged needs a Docker Engine"},
 		"an image of the engine's":  {mode: either.Auto, alone: fake{source: errors.New("no such image")}, want: "engine", note: "no such image"},
 		"no such image":             {mode: either.Auto, alone: fake{source: errors.New("no such image")}, engine: fake{source: errors.New("no engine")}, want: "no such image"},
@@ -75,7 +78,10 @@ func TestChoice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test.alone.name, test.engine.name = "alone", "engine"
 			alone := bake.Define(bake.Spec[aloneConfig, bake.Builder]{
-				Name: "oci", New: func(aloneConfig) (bake.Builder, error) { return test.alone, nil },
+				Name: "oci", New: func(c aloneConfig) (bake.Builder, error) {
+					test.alone.name += strings.TrimRight(" "+c.Network, " ")
+					return test.alone, nil
+				},
 				Check: func(c aloneConfig, at value.Where) (problems diag.List) {
 					if c.Network == "mine" {
 						problems.Add(at.At("network"), "", "network mine")
