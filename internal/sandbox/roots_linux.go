@@ -25,17 +25,20 @@ import (
 // use it at the same time.
 //
 //	layers/ID/        what a layer changes on top of those below it; complete once it is there
-//	layers/ID.lock    held shared while a machine uses the layer, exclusively while it is made or removed
+//	layers/ID.lock    held shared while a machine uses the layer, exclusively while it is made or removed;
+//	                  names the boot that the layer was unpacked in
 //	work/             layers that are being unpacked, and machines; each with a lock beside it
 type Roots struct {
 	dir    string
+	boot   string // this boot's name
 	userNS bool
 	squash bool
 }
 
 // Open opens the folder and removes what dead processes left in it.
 func Open(dir string, squash bool) (*Roots, error) {
-	r := &Roots{userNS: os.Geteuid() != 0}
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // none: every boot is the same
+	r := &Roots{boot: strings.TrimSpace(string(boot)), userNS: os.Geteuid() != 0}
 	r.squash = squash && r.userNS
 	name := strconv.Itoa(os.Geteuid())
 	if r.squash {
@@ -81,7 +84,7 @@ func chainIDs(chain []Layer) []string {
 // Has reports whether every layer of the chain is unpacked.
 func (r *Roots) Has(chain []Layer) bool {
 	for _, id := range chainIDs(chain) {
-		if _, err := os.Stat(r.layer(id)); err != nil {
+		if !r.whole(id) {
 			return false
 		}
 	}
@@ -119,6 +122,17 @@ func readIn(dir, name string, limit int64) ([]byte, error) {
 		return nil, errors.Join(err, fs.ErrInvalid)
 	}
 	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// whole tells whether a layer is there. Nothing waits until one is on the disk,
+// so one of another boot may be torn: the machine may have lost its power.
+func (r *Roots) whole(id string) bool {
+	boot, err := os.ReadFile(r.layer(id) + ".lock")
+	if err != nil || string(boot) != r.boot {
+		return false
+	}
+	_, err = os.Stat(r.layer(id))
+	return err == nil
 }
 
 func (r *Roots) layer(id string) string { return filepath.Join(r.dir, "layers", id) }
@@ -165,7 +179,7 @@ func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []stri
 		if err = flock(ctx, lock, unix.LOCK_SH); err != nil {
 			break
 		}
-		if _, err = os.Stat(r.layer(id)); err == nil {
+		if r.whole(id) {
 			touch(r.layer(id) + ".lock")
 			return lock, nil
 		}
@@ -173,7 +187,7 @@ func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []stri
 		if err = flock(ctx, lock, unix.LOCK_EX); err != nil {
 			break
 		}
-		if _, statErr := os.Stat(r.layer(id)); statErr != nil {
+		if !r.whole(id) {
 			if err = r.unpack(ctx, id, l, below); err != nil {
 				err = fmt.Errorf("unpacking layer %s: %w", l.DiffID, err)
 				break
@@ -186,6 +200,9 @@ func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []stri
 
 // unpack makes a layer's folder, whole or not at all.
 func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) error {
+	if _, err := r.discard(r.layer(id)); err != nil {
+		return err
+	}
 	work, err := r.newWork()
 	if err != nil {
 		return err
@@ -203,7 +220,10 @@ func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) 
 	if err := feedLayer(ctx, s, l, stream); err != nil {
 		return err
 	}
-	return os.Rename(filepath.Join(work.path, upperDir), r.layer(id))
+	if err := os.Rename(filepath.Join(work.path, upperDir), r.layer(id)); err != nil {
+		return err
+	}
+	return os.WriteFile(r.layer(id)+".lock", []byte(r.boot), 0o600)
 }
 
 // feedLayer unpacks a layer and checks that it is what its image says: others
@@ -384,7 +404,11 @@ func (r *Roots) prune(lockName string) (bool, error) {
 	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return false, nil
 	}
-	folder := strings.TrimSuffix(lockName, ".lock")
+	return r.discard(strings.TrimSuffix(lockName, ".lock"))
+}
+
+// discard removes a layer's folder, if it is there, at once for all who look.
+func (r *Roots) discard(folder string) (bool, error) {
 	if _, err := os.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
