@@ -47,6 +47,7 @@ type Options struct {
 	Dir            string   // where commands run that name no folder
 	AddHosts       []string // name:address
 	ShmSize        int64    // bytes; 0 means 64 MiB
+	Limits         Limits
 	Tmpfs          []string // paths, optionally with :options as for mount
 	Shared         string   // a folder of this machine that Mounts may show parts of
 	CapAdd         []string // CAP_NET_ADMIN or NET_ADMIN
@@ -61,6 +62,13 @@ type Options struct {
 // place of what the tree has there.
 func Shown() []string {
 	return []string{"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", layer.HelperDir}
+}
+
+// Limits are what all processes of a machine may use together. Zero is no limit.
+type Limits struct {
+	Memory int64   // bytes, with swap
+	CPUs   float64 // 1.5 is all the time of one processor and half that of another
+	PIDs   int64   // processes and threads
 }
 
 // Mount is something that a machine sees while a step runs.

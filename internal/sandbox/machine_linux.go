@@ -31,6 +31,7 @@ type Machine struct {
 	roots   *Roots
 	held    *held
 	work    *work
+	limits  *cgroup
 	process *process
 	options Options
 	since   time.Time
@@ -51,7 +52,7 @@ func (r *Roots) Start(ctx context.Context, chain []Layer, o Options) (*Machine, 
 	given := o.Isolation
 	o.Isolation = Namespaces
 	m, err := r.start(ctx, chain, o)
-	if given == "" && errors.Is(err, ErrUnavailable) && os.Geteuid() == 0 && !o.ownNetwork() {
+	if given == "" && errors.Is(err, ErrUnavailable) && os.Geteuid() == 0 && !o.ownNetwork() && !errors.Is(err, errNoLimits) {
 		if o.Notify != nil {
 			o.Notify(fmt.Sprintf("using a chroot, in which there is no /proc: no namespaces: %v", err))
 		}
@@ -71,6 +72,9 @@ func (r *Roots) start(ctx context.Context, chain []Layer, o Options) (_ *Machine
 	if m.work, err = r.newWork(); err != nil {
 		return nil, err
 	}
+	if m.limits, err = m.work.limit(o.Limits); err != nil {
+		return nil, err
+	}
 	helper, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -82,7 +86,7 @@ func (r *Roots) start(ctx context.Context, chain []Layer, o Options) (_ *Machine
 	if o.Network == PrivateNetwork {
 		resolv = resolvedBy(resolv, wayOutResolver)
 	}
-	s := setup{Options: o, Root: m.work.path, UserNS: r.userNS, Squashed: r.squash, Helper: helper, Resolv: resolv}
+	s := setup{Options: o, Root: m.work.path, UserNS: r.userNS, Squashed: r.squash, Helper: helper, Resolv: resolv, limits: m.limits}
 	if o.Isolation == Chroot {
 		s.Root = filepath.Join(m.work.path, mergedDir)
 		err = r.copyTree(ctx, chain, s.Root)
@@ -97,8 +101,10 @@ func (r *Roots) start(ctx context.Context, chain []Layer, o Options) (_ *Machine
 		return nil, err
 	}
 	m.since = time.Now()
-	m.process, err = spawn(ctx, s, nil)
-	return m, err
+	if m.process, err = spawn(ctx, s, nil); err != nil {
+		return nil, m.limits.explain(err)
+	}
+	return m, nil
 }
 
 // copyTree unpacks the whole chain into a folder of its own.
@@ -143,6 +149,20 @@ func (m *Machine) Close() error {
 
 // Exec implements bake.Executor.
 func (m *Machine) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
+	status, err := m.exec(ctx, cmd)
+	if err == nil && status == 0 {
+		return status, err
+	}
+	if err != nil {
+		return status, m.limits.explain(err)
+	}
+	if hit := m.limits.hit(); hit != "" && m.options.Notify != nil {
+		m.options.Notify(hit)
+	}
+	return status, nil
+}
+
+func (m *Machine) exec(ctx context.Context, cmd bake.Cmd) (int, error) {
 	if len(cmd.Args) == 0 {
 		return -1, errors.New("no command")
 	}

@@ -91,6 +91,9 @@ func spawn(ctx context.Context, s setup, input *os.File) (_ *process, err error)
 			}
 		}
 	}()
+	if err := s.limits.add(p.cmd.Process.Pid); err != nil { // it waits for the setup: nothing was run yet
+		return nil, err
+	}
 	if s.UserNS && !s.Squashed {
 		if err := mapIDs(ctx, p.cmd.Process.Pid); err != nil {
 			return nil, err

@@ -117,7 +117,9 @@ func TestOther(t *testing.T) {
 	base := rootfs(t)
 	open := base.Open
 	base.Open = func() (io.ReadCloser, error) { fmt.Println("unpacking"); return open() }
-	m, err := roots.Start(t.Context(), []sandbox.Layer{base}, sandbox.Options{Isolation: sandbox.Namespaces, Network: os.Getenv("IMGBAKE_TEST_NETWORK")})
+	m, err := roots.Start(t.Context(), []sandbox.Layer{base}, sandbox.Options{
+		Isolation: sandbox.Namespaces, Network: os.Getenv("IMGBAKE_TEST_NETWORK"), Limits: sandbox.Limits{PIDs: int64(len(os.Getenv("IMGBAKE_TEST_PIDS")))},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -315,7 +315,10 @@ func (r *Roots) lockWork() (*work, error) {
 
 // remove removes a work folder; its lock goes last.
 func (r *Roots) remove(w *work) error {
-	err := r.removeAll(w.path)
+	err := w.dropLimits()
+	if err == nil {
+		err = r.removeAll(w.path)
+	}
 	if err == nil {
 		err = os.Remove(w.path + ".lock")
 	}

@@ -25,6 +25,7 @@ type setup struct {
 
 	old    string   // this machine's tree, while the new one is set up
 	shared *os.File // the shared folder
+	limits *cgroup  // what the process that gets this is put into; nil: nothing
 }
 
 // request asks a running machine for something. The descriptors that come with
