@@ -83,6 +83,21 @@ func Bytes(text string) (int64, error) {
 	return size, err
 }
 
+// CheckLimits finds what is wrong with the limits of a bake's commands. One that
+// is not given is zero.
+func CheckLimits(at value.Where, memory string, cpus float64, pids int64) (problems diag.List) {
+	if _, err := Bytes(memory); err != nil {
+		problems.Add(at.At("memory"), "such as 2g", "memory %q is no size", memory)
+	}
+	if cpus != 0 && cpus < 0.01 {
+		problems.Add(at.At("cpus"), "such as 1.5; at least 0.01", "cpus: %v is too little", cpus)
+	}
+	if pids < 0 {
+		problems.Add(at.At("pids_limit"), "such as 1000", "pids_limit: %d is no number of processes", pids)
+	}
+	return problems
+}
+
 // Absolute is a path of the template, below its folder unless it is absolute.
 func Absolute(dir, path string) string {
 	if filepath.IsAbs(path) {

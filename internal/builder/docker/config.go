@@ -36,6 +36,9 @@ type Config struct {
 	AddHosts   []string          `key:"add_hosts" alias:"extra_hosts" doc:"Entries for the container's /etc/hosts while it is baked, as name:address." opt:"known"`
 	DNS        []string          `key:"dns" doc:"Addresses of name servers to use while it is baked." opt:"known"`
 	ShmSize    string            `key:"shm_size" doc:"Size of /dev/shm, such as 256m." opt:"known"`
+	Memory     string            `key:"memory" doc:"Memory that all commands may use together while it is baked, with swap, such as 2g." opt:"known"`
+	CPUs       float64           `key:"cpus" doc:"Processors that all commands may use together while it is baked, such as 1.5." opt:"known"`
+	PIDsLimit  int64             `key:"pids_limit" doc:"Processes and threads that there may be at a time while it is baked." opt:"known"`
 	Ulimits    []string          `key:"ulimits" doc:"Limits such as nofile=1024:2048." opt:"known"`
 	Volumes    map[string]string `key:"volumes" doc:"Folders of the engine's machine, or named volumes, to mount while it is baked: source to path in the container, optionally with :ro." opt:"known"`
 	Tmpfs      []string          `key:"tmpfs" doc:"Paths that are in memory while it is baked and never part of the image." opt:"known"`
@@ -133,6 +136,7 @@ func (c Config) checkContainer(at value.Where, problems *diag.List) {
 	if _, err := source.Bytes(c.ShmSize); err != nil {
 		problems.Add(at.At("shm_size"), "such as 256m", "shm_size %q is no size", c.ShmSize)
 	}
+	*problems = append(*problems, source.CheckLimits(at, c.Memory, c.CPUs, c.PIDsLimit)...)
 	for i, u := range c.Ulimits {
 		if _, err := units.ParseUlimit(u); err != nil {
 			problems.Add(at.At("ulimits", i), "such as nofile=1024:2048", "ulimit %q: %v", u, err)

@@ -31,6 +31,10 @@ func TestCheck(t *testing.T) {
 		"pull missing":        {map[string]any{"image": "a", "pull": "missing"}, ""},
 		"platform":            {map[string]any{"image": "a", "platform": "arm64"}, `platform "arm64"`},
 		"shm":                 {map[string]any{"image": "a", "shm_size": "many"}, `shm_size "many"`},
+		"memory":              {map[string]any{"image": "a", "memory": "much"}, `memory "much"`},
+		"cpus":                {map[string]any{"image": "a", "cpus": -1}, "cpus: -1"},
+		"pids_limit":          {map[string]any{"image": "a", "pids_limit": -1}, "pids_limit: -1"},
+		"limits":              {map[string]any{"image": "a", "memory": "1g", "cpus": 1.5, "pids_limit": 100}, ""},
 		"ulimit":              {map[string]any{"image": "a", "ulimits": []any{"nofile=a"}}, `ulimit "nofile=a"`},
 		"host":                {map[string]any{"image": "a", "add_hosts": []any{"db"}}, `host entry "db"`},
 		"volume":              {map[string]any{"image": "a", "volumes": map[string]any{"/x": "relative"}}, `volume path "relative"`},
@@ -61,13 +65,14 @@ func TestCheck(t *testing.T) {
 
 func TestRunCommand(t *testing.T) {
 	c := Config{Image: "debian", Volumes: map[string]string{"/a": "/b"}, RunCommand: strings.Fields(
-		"-dit --privileged --cap-add SYS_PTRACE --network=none -v /c:/d:ro --tmpfs /x --user me --entrypoint /bin/sh {{.Image}} /bin/bash -l")}
+		"-dit --privileged --cap-add SYS_PTRACE --network=none -m 1g --cpus 1.5 --pids-limit=9 -v /c:/d:ro --tmpfs /x --user me --entrypoint /bin/sh {{.Image}} /bin/bash -l")}
 	got, err := c.withRunCommand()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := c
 	want.Privileged, want.CapAdd, want.Network, want.ExecUser, want.Tmpfs = true, []string{"SYS_PTRACE"}, "none", "me", []string{"/x"}
+	want.Memory, want.CPUs, want.PIDsLimit = "1g", 1.5, 9
 	want.Volumes = map[string]string{"/a": "/b", "/c": "/d:ro"}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(secret.Value{})); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -75,7 +80,7 @@ func TestRunCommand(t *testing.T) {
 	if len(c.Volumes) != 1 {
 		t.Error("the config given was changed")
 	}
-	for _, bad := range []string{"-d", "-d -p 80:80 {{.Image}}", "--cap-add", "-d {{.Image}} /usr/sbin/nginx", "-d other-image"} {
+	for _, bad := range []string{"-d", "-d -p 80:80 {{.Image}}", "--cap-add", "-d {{.Image}} /usr/sbin/nginx", "--cpus 1.5x {{.Image}}", "-d other-image"} {
 		c.RunCommand = strings.Fields(bad)
 		if _, err := c.withRunCommand(); err == nil {
 			t.Errorf("%s: got no error", bad)
@@ -116,7 +121,7 @@ func TestContainerConfig(t *testing.T) {
 	e := New(Deps{})
 	m := &machine{job: bake.Job{RunID: "r", Name: "web.docker"}, builder: &builder{engine: e, config: Config{
 		Volumes: map[string]string{"/b": "/y", "/a": "/x"}, Tmpfs: []string{"/t:size=1m"}, ShmSize: "64m", Ulimits: []string{"nofile=10:20"},
-		Device: []string{"/dev/fuse:r"}, Network: "none",
+		Device: []string{"/dev/fuse:r"}, Network: "none", Memory: "1g", CPUs: 1.5, PIDsLimit: 9,
 	}}}
 	config, host, err := m.containerConfig("sha256:x")
 	if err != nil {
@@ -130,6 +135,9 @@ func TestContainerConfig(t *testing.T) {
 	}
 	if host.ShmSize != 64<<20 || host.Tmpfs["/t"] != "size=1m" || host.Ulimits[0].Hard != 20 || host.NetworkMode != "none" {
 		t.Errorf("got %+v", host)
+	}
+	if r := host.Resources; r.Memory != 1<<30 || r.MemorySwap != 1<<30 || r.NanoCPUs != 1_500_000_000 || *r.PidsLimit != 9 {
+		t.Errorf("limits %+v", r)
 	}
 	if d := host.Devices[0]; d.PathInContainer != "/dev/fuse" || d.CgroupPermissions != "r" {
 		t.Errorf("device %+v", d)

@@ -21,7 +21,12 @@ func (m *machine) containerConfig(imageID string) (*container.Config, *container
 	if err != nil {
 		return nil, nil, fmt.Errorf("shm_size %q: %w", c.ShmSize, err)
 	}
+	memory, err := source.Bytes(c.Memory)
+	if err != nil {
+		return nil, nil, fmt.Errorf("memory %q: %w", c.Memory, err)
+	}
 	host := &container.HostConfig{
+		Resources:   container.Resources{Memory: memory, MemorySwap: memory, NanoCPUs: int64(c.CPUs * 1e9)}, // memory with swap
 		NetworkMode: container.NetworkMode(c.Network),
 		ExtraHosts:  c.AddHosts,
 		DNS:         c.DNS,
@@ -32,6 +37,9 @@ func (m *machine) containerConfig(imageID string) (*container.Config, *container
 		Runtime:     c.Runtime,
 		Tmpfs:       tmpfs(c.Tmpfs),
 		LogConfig:   container.LogConfig{Type: "none"},
+	}
+	if c.PIDsLimit > 0 {
+		host.PidsLimit = &c.PIDsLimit
 	}
 	for source, target := range c.Volumes {
 		host.Binds = append(host.Binds, source+":"+target)

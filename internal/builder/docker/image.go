@@ -17,11 +17,15 @@ import (
 // identity is the base's and that of the settings a step may notice.
 func (b *builder) identity() (string, error) {
 	c := b.config
-	settings, err := json.Marshal(map[string]any{
+	all := map[string]any{
 		"network": c.Network, "add_hosts": c.AddHosts, "dns": c.DNS, "shm_size": c.ShmSize, "ulimits": c.Ulimits,
 		"volumes": c.Volumes, "tmpfs": c.Tmpfs, "privileged": c.Privileged, "cap_add": c.CapAdd, "cap_drop": c.CapDrop,
 		"device": c.Device, "runtime": c.Runtime, "exec_user": c.ExecUser, "pty": c.Pty,
-	})
+	}
+	if c.Memory != "" || c.CPUs != 0 || c.PIDsLimit != 0 {
+		all["memory"], all["cpus"], all["pids_limit"] = c.Memory, c.CPUs, c.PIDsLimit
+	}
+	settings, err := json.Marshal(all)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -89,6 +90,12 @@ func (c *Config) setFlag(flag, val string) error {
 		c.Ulimits = added(c.Ulimits, val)
 	case "--network", "--net":
 		c.Network = val
+	case "-m", "--memory":
+		c.Memory = val
+	case "--cpus":
+		return number(flag, val, &c.CPUs)
+	case "--pids-limit":
+		return number(flag, val, &c.PIDsLimit)
 	case "--platform":
 		c.Platform = val
 	case "--runtime":
@@ -99,6 +106,13 @@ func (c *Config) setFlag(flag, val string) error {
 		c.ExecUser = val
 	default:
 		return fmt.Errorf("run_command: %s is not supported", flag)
+	}
+	return nil
+}
+
+func number[N int64 | float64](flag, val string, to *N) error {
+	if err := json.Unmarshal([]byte(val), to); err != nil {
+		return fmt.Errorf("run_command: %s %q is no number", flag, val)
 	}
 	return nil
 }

@@ -41,6 +41,9 @@ type Config struct {
 	Network    string   `key:"network" doc:"Network while it is baked: host, none, or private, which is one of its own with a way out by slirp4netns." opt:"known,enum=host|none|private,default=host"`
 	AddHosts   []string `key:"add_hosts" alias:"extra_hosts" doc:"Entries for /etc/hosts while it is baked, as name:address." opt:"known"`
 	ShmSize    string   `key:"shm_size" doc:"Size of /dev/shm, such as 256m." opt:"known"`
+	Memory     string   `key:"memory" doc:"Memory that all commands may use together while it is baked, with swap, such as 2g." opt:"known"`
+	CPUs       float64  `key:"cpus" doc:"Processors that all commands may use together while it is baked, such as 1.5." opt:"known"`
+	PIDsLimit  int64    `key:"pids_limit" doc:"Processes and threads that there may be at a time while it is baked." opt:"known"`
 	Tmpfs      []string `key:"tmpfs" doc:"Paths that are in memory while it is baked and never part of the image." opt:"known"`
 	CapAdd     []string `key:"cap_add" doc:"Linux capabilities to add." opt:"known"`
 	CapDrop    []string `key:"cap_drop" doc:"Linux capabilities to take away." opt:"known"`
@@ -93,6 +96,7 @@ func (c Config) check(at value.Where) (problems diag.List) {
 	if _, err := source.Bytes(c.ShmSize); err != nil {
 		problems.Add(at.At("shm_size"), "write it as 256m", "shm_size: %v", err)
 	}
+	problems = append(problems, source.CheckLimits(at, c.Memory, c.CPUs, c.PIDsLimit)...)
 	for _, key := range []string{"cap_add", "cap_drop"} {
 		for i, name := range map[string][]string{"cap_add": c.CapAdd, "cap_drop": c.CapDrop}[key] {
 			if !sandbox.KnownCapability(name) {
@@ -152,8 +156,13 @@ func (c Config) title() string {
 // options are the sandbox's.
 func (c Config) options(job bake.Job, base *v1.ConfigFile, isolation string) (sandbox.Options, error) {
 	shm, err := source.Bytes(c.ShmSize)
+	if err != nil {
+		return sandbox.Options{}, err
+	}
+	memory, err := source.Bytes(c.Memory)
 	return sandbox.Options{
 		Isolation: cmp.Or(c.Isolation, isolation), Network: c.Network, Env: base.Config.Env, Dir: base.Config.WorkingDir, AddHosts: c.AddHosts,
+		Limits:  sandbox.Limits{Memory: memory, CPUs: c.CPUs, PIDs: c.PIDsLimit},
 		ShmSize: shm, Tmpfs: c.Tmpfs, CapAdd: c.CapAdd, CapDrop: c.CapDrop, NoNewPrivs: c.NoNewPrivs, Notify: job.Notify,
 	}, err
 }

@@ -16,6 +16,8 @@ func TestProblems(t *testing.T) {
 		"no network":              {map[string]any{"image": "a", "network": "none"}, ""},
 		"no network in a chroot":  {map[string]any{"image": "a", "network": "none", "isolation": "chroot"}, "network none: isolation chroot"},
 		"its network in a chroot": {map[string]any{"image": "a", "isolation": "chroot"}, ""},
+		"limits":                  {map[string]any{"image": "a", "memory": "1g", "cpus": 1.5, "pids_limit": 100}, ""},
+		"too little":              {map[string]any{"image": "a", "cpus": 0.001}, "cpus: 0.001"},
 	}
 	files, err := store.Open(t.TempDir())
 	if err != nil {

@@ -250,5 +250,9 @@ func (m *machine) Detach() []string {
 
 // noticeable is what a step may notice of the builder's settings.
 func (c Config) noticeable() string {
-	return fmt.Sprintf(" %q %q %q %q %q %q %v %q", c.Network, c.AddHosts, c.ShmSize, c.Tmpfs, c.CapAdd, c.CapDrop, c.NoNewPrivs, c.ExecUser)
+	all := fmt.Sprintf(" %q %q %q %q %q %q %v %q", c.Network, c.AddHosts, c.ShmSize, c.Tmpfs, c.CapAdd, c.CapDrop, c.NoNewPrivs, c.ExecUser)
+	if c.Memory != "" || c.CPUs != 0 || c.PIDsLimit != 0 {
+		all += fmt.Sprintf(" %q %v %d", c.Memory, c.CPUs, c.PIDsLimit)
+	}
+	return all
 }
