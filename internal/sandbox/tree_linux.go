@@ -172,6 +172,10 @@ func (s *setup) furnish() error {
 	if err := s.etcFiles(); err != nil {
 		return err
 	}
+	// As in an engine's container; like the files above it is none of a layer's.
+	if err := os.Symlink("/proc/mounts", "/etc/mtab"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	if s.Shared != "" {
 		if err := s.share(); err != nil {
 			return fmt.Errorf("shared folder: %w", err)
