@@ -103,10 +103,14 @@ func TestReach(t *testing.T) {
 		fmt.Sprintf("172.17.0.1:%d", port(everywhere)), // docker0: the host as containers see it
 		fmt.Sprintf("127.0.0.1:%d", port(loopback)),
 	}
-	tests := map[string]struct{ key, want string }{
-		"default": {"", "yes yes no"},
-		"none":    {", network: none", "no no no"},
-		"host":    {", network: host", "yes yes yes"},
+	tests := map[string]struct{ engine, key, want string }{
+		"default": {"docker", "", "yes yes no"},
+		"none":    {"docker", ", network: none", "no no no"},
+		"host":    {"docker", ", network: host", "yes yes yes"},
+
+		"default, without an engine": {"oci", "", "yes yes yes"},
+		"none, without an engine":    {"oci", ", network: none", "no no no"},
+		"bridge, without an engine":  {"oci", ", network: bridge", "no yes no"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +124,7 @@ images:
 `), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			r := site{host: engine, cache: t.TempDir(), netns: n.netns}.run(t, dir, "build", "--engine=docker", "--plain")
+			r := site{host: engine, cache: t.TempDir(), netns: n.netns}.run(t, dir, "build", "--engine="+test.engine, "--plain")
 			want := strings.Fields(test.want)
 			for i, target := range targets {
 				if line := want[i] + " " + target; r.code != 0 || !strings.Contains(r.stdout+r.stderr, ": "+line+"\n") {
@@ -139,7 +143,7 @@ func loneNetwork(t *testing.T) lone {
 	if os.Geteuid() != 0 {
 		missing(t, "a network namespace takes root")
 	}
-	needTools(t, "ip", "iptables", "nsenter", "dockerd")
+	needTools(t, "ip", "iptables", "nsenter", "dockerd", "slirp4netns")
 	n := lone{name: fmt.Sprintf("imgbake-lone-%d", os.Getpid())}
 	n.netns = "/run/netns/" + n.name
 	script(t, "ip netns add "+n.name, "ip netns delete "+n.name)

@@ -75,6 +75,9 @@ func openWayOut(ctx context.Context, pid int) (_ *wayOut, err error) {
 		"--ready-fd=3", "--exit-fd=4", strconv.Itoa(pid), "tap0")
 	w.cmd.Env, w.cmd.Dir, w.cmd.ExtraFiles = []string{}, "/", []*os.File{theirReady, theirHeld}
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL}
+	if os.Geteuid() == 0 { // its sandbox would unmount what this machine shares with it
+		w.cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+	}
 	err = w.run()
 	theirReady.Close() // so that the end of the program is seen here
 	theirHeld.Close()

@@ -75,6 +75,11 @@ func lone(t *testing.T) []string {
 		mount --bind %[1]s /etc/resolv.conf
 		mknod -m 666 %[2]s/tun c 10 200
 		mount --bind %[2]s/tun /dev/net/tun
+		mkdir %[2]s/shared
+		mount -t tmpfs shared %[2]s/shared
+		mount --make-shared %[2]s/shared
+		mkdir %[2]s/shared/inner
+		mount -t tmpfs inner %[2]s/shared/inner
 		exec "$@"`, resolv, dir), "sh"}
 }
 
@@ -138,6 +143,9 @@ func TestInside(t *testing.T) {
 	_ = packets.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if n, _, err := packets.ReadFrom(buf); err != nil || string(buf[:n]) != "the last\n" {
 		t.Errorf("the first packet is %q, %v", buf[:n], err)
+	}
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || !bytes.Contains(mounts, []byte("/shared/inner ")) {
+		t.Errorf("a mount of this machine that others share is gone, %v", err)
 	}
 	close(connections)
 	for c := range connections {
