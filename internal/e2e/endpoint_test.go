@@ -86,6 +86,7 @@ images:
 
 // TestReach shows what SECURITY.md says a bake's commands can reach.
 func TestReach(t *testing.T) {
+	needTools(t, "slirp4netns")
 	n := loneNetwork(t)
 	engine := n.engine(t)
 	dir := t.TempDir()
@@ -143,7 +144,7 @@ func loneNetwork(t *testing.T) lone {
 	if os.Geteuid() != 0 {
 		missing(t, "a network namespace takes root")
 	}
-	needTools(t, "ip", "iptables", "nsenter", "dockerd", "slirp4netns")
+	needTools(t, "ip", "iptables", "nsenter", "dockerd")
 	n := lone{name: fmt.Sprintf("imgbake-lone-%d", os.Getpid())}
 	n.netns = "/run/netns/" + n.name
 	script(t, "ip netns add "+n.name, "ip netns delete "+n.name)

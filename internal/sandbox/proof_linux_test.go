@@ -251,7 +251,7 @@ func ordinaryUser(t *testing.T) (name, home string) {
 func TestOrdinaryUser(t *testing.T) {
 	name, home := ordinaryUser(t)
 	for _, c := range []struct{ name, squash, script, want string }{
-		{"subordinate", "", "useradd -m joe; chown 33:34 /srv; stat -c '%u:%g' /srv /etc/shadow; su joe -c 'id -un'; touch /etc/x", "33:34\n0:42\njoe"},
+		{"subordinate", "", "ls /sys/fs/cgroup; useradd -m joe; chown 33:34 /srv; stat -c '%u:%g' /srv /etc/shadow; su joe -c 'id -un'; touch /etc/x", "unpacking\n33:34\n0:42\njoe"},
 		{"squashed", "1", "id -u; touch /etc/x; stat -c '%u:%g' /etc/x /etc/shadow", "0\n0:0\n0:0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -227,7 +227,16 @@ func (s *setup) sys() error {
 	if err := unix.Mount(s.old+"/sys", "/sys", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return err
 	}
-	return unix.Mount("", "/sys", "", unix.MS_BIND|unix.MS_REMOUNT|flags, "")
+	if err := unix.Mount("", "/sys", "", unix.MS_BIND|unix.MS_REMOUNT|flags, ""); err != nil {
+		return err
+	}
+	// Control groups that are delegated to this user could be written to: those of
+	// the limits, and of all else the user runs.
+	err := unix.Mount("tmpfs", "/sys/fs/cgroup", "tmpfs", flags, "size=0k")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return err
 }
 
 // nodes are the devices that every command may expect.
