@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -278,7 +279,7 @@ func (s *server) delta(ctx context.Context, r request, in io.Reader, out io.Writ
 		return err
 	}
 	w := bufio.NewWriterSize(out, 1<<18)
-	opts := layer.DeltaOptions{Since: time.Unix(0, r.Since), Skip: append(s.skip(), s.unmade(base)...)}
+	opts := layer.DeltaOptions{Since: time.Unix(0, r.Since), Skip: slices.Concat(s.skip(), s.unmade(base), untouched(base))}
 	if s.setup.Isolation != Chroot {
 		err = layer.DeltaUpper(ctx, "/", upperView, base, opts, w)
 	} else {
@@ -303,6 +304,15 @@ func (s *server) unmade(base *layer.Index) []string {
 		}
 	}
 	return paths
+}
+
+// untouched is what a machine has of ours as long as nobody changed it.
+func untouched(base *layer.Index) []string {
+	_, there := base.Lookup(strings.TrimPrefix(mtab, "/"))
+	if target, err := os.Readlink(mtab); err != nil || target != mtabTarget || there {
+		return nil
+	}
+	return []string{mtab}
 }
 
 // settle reads an index and gives the tree its times.

@@ -28,6 +28,12 @@ const (
 // maxLayers is OVL_MAX_STACK of the kernel.
 const maxLayers = 500
 
+// The list of what is mounted, where old programs look for it.
+const (
+	mtab       = "/etc/mtab"
+	mtabTarget = "/proc/mounts"
+)
+
 // private is where a machine keeps what is ours: a tmpfs, no part of the tree.
 const private = "/" + layer.HelperDir
 
@@ -173,7 +179,7 @@ func (s *setup) furnish() error {
 		return err
 	}
 	// As in an engine's container; like the files above it is none of a layer's.
-	if err := os.Symlink("/proc/mounts", "/etc/mtab"); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Symlink(mtabTarget, mtab); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if s.Shared != "" {
