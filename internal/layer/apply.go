@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ApplyOptions says how a tar is unpacked.
@@ -30,8 +32,8 @@ type ApplyOptions struct {
 // does not have keep their times. On an error what was unpacked so far remains.
 func Apply(ctx context.Context, r io.Reader, root *os.Root, opts ApplyOptions) error {
 	a := applier{
-		in: newTarReader(ctx, r, opts.Limits), root: root, opts: opts,
-		uid: os.Geteuid(), gid: os.Getegid(), made: map[string]bool{}, dirs: map[string]Entry{}, times: map[string]time.Time{}, buf: make([]byte, 256<<10),
+		in: newTarReader(ctx, r, opts.Limits), root: root, opts: opts, uid: os.Geteuid(), gid: os.Getegid(),
+		made: map[string]bool{}, dirs: map[string]Entry{}, times: map[string]unix.Timespec{}, open: map[string]*directory{}, buf: make([]byte, 256<<10),
 	}
 	defer a.forget()
 	for {
@@ -53,13 +55,13 @@ type applier struct {
 	in    *tarReader
 	root  *os.Root
 	opts  ApplyOptions
-	made  map[string]bool      // paths of this tar, and the directories above them
-	dirs  map[string]Entry     // finished last, so that their modes do not hinder and their times stay
-	times map[string]time.Time // of directories that were there, before anything in them changed
-	at    *directory           // of the entry before, most often also of the next
-	// replaced says that directories went, whose names may now be reached by a
-	// symbolic link in their place.
-	replaced bool
+	made  map[string]bool          // paths of this tar, and the directories above them
+	dirs  map[string]Entry         // finished last, so that their modes do not hinder and their times stay
+	times map[string]unix.Timespec // of directories that were there, before anything in them changed
+	open  map[string]*directory    // by path
+	stale bool                     // what is open may be elsewhere by now
+	at    *directory               // where the entry goes
+
 	uid, gid int // of what is made
 	buf      []byte
 }
@@ -124,23 +126,23 @@ func (a *applier) put(h *tar.Header, e Entry) error {
 // clear removes what is in the way of an entry. kept reports that a directory
 // is there and stays.
 func (a *applier) clear(e Entry, link bool) (kept bool, err error) {
-	name := path.Base(e.Path)
-	info, err := a.at.Lstat(name)
+	st, err := a.at.lstat(path.Base(e.Path))
 	if err != nil {
 		return false, err
 	}
-	isDir := e.Type == Dir && !link
+	isDir, wasDir := e.Type == Dir && !link, isType(st, unix.S_IFDIR)
 	switch {
-	case info.IsDir() && isDir:
+	case wasDir && isDir:
 		return true, nil
-	case info.IsDir() && !a.opts.Layer:
+	case wasDir && !a.opts.Layer:
 		return false, fmt.Errorf("a directory is in the way of a %s", e.Type)
 	case isDir && !a.opts.Layer:
 		if at, err := a.root.Stat(e.Path); err == nil && at.IsDir() {
 			return true, nil // a symbolic link of the user's to a directory
 		}
 	}
-	return false, a.remove(name, info)
+	a.stale = a.stale || isType(st, unix.S_IFLNK)
+	return false, a.removeAll(a.at, path.Base(e.Path))
 }
 
 // link makes a hard link to what this tar, or in a layer an earlier one, made.
@@ -149,24 +151,29 @@ func (a *applier) link(linkname, p string) error {
 	if err != nil {
 		return err
 	}
+	dir := parent(to)
 	if a.opts.Layer {
-		dir, err := a.resolve(parent(to))
-		if err != nil {
+		if dir, err = a.resolve(dir); err != nil {
 			return err
 		}
-		to = below(dir, path.Base(to))
+		to = below(dir, path.Base(orDot(to)))
 	}
-	info, err := a.root.Lstat(orDot(to))
+	from, err := a.dir(dir)
 	if err != nil {
 		return err
 	}
-	if info.IsDir() || !a.opts.Layer && (!a.made[to] || !info.Mode().IsRegular()) {
+	name := path.Base(orDot(to))
+	st, err := from.lstat(name)
+	if err != nil {
+		return err
+	}
+	if isType(st, unix.S_IFDIR) || !a.opts.Layer && (!a.made[to] || !isType(st, unix.S_IFREG)) {
 		return fmt.Errorf("hard link to %q, which is no file of this tar", clip(linkname))
 	}
 	if to == p {
 		return nil
 	}
-	return a.root.Link(to, p)
+	return a.at.link(from, name, path.Base(p))
 }
 
 // make makes what is not there.
@@ -176,9 +183,9 @@ func (a *applier) make(e Entry) error {
 	case File:
 		return a.file(e, name)
 	case Dir:
-		return a.at.Mkdir(name, 0o700)
+		return a.at.mkdir(name)
 	case Symlink:
-		if err := a.at.Symlink(e.Linkname, name); err != nil {
+		if err := a.at.symlink(e.Linkname, name); err != nil {
 			return err
 		}
 	case Char, Block:
@@ -195,14 +202,14 @@ func (a *applier) make(e Entry) error {
 		}
 	}
 	if a.opts.SameOwner {
-		if err := a.at.Lchown(name, e.UID, e.GID); err != nil {
+		if err := a.at.lchown(name, e.UID, e.GID); err != nil {
 			return err
 		}
 	}
 	if e.Type == Symlink {
-		return a.at.setTime(e, name)
+		return a.at.setTime(name, unix.Timespec{Sec: e.ModTime})
 	}
-	if err := a.at.Chmod(name, a.mode(e)); err != nil {
+	if err := a.root.Chmod(e.Path, fileMode(a.mode(e))); err != nil {
 		return err
 	}
 	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.at.inherits) {
@@ -210,36 +217,35 @@ func (a *applier) make(e Entry) error {
 			return err
 		}
 	}
-	return a.at.setTime(e, name)
+	return a.at.setTime(name, unix.Timespec{Sec: e.ModTime})
 }
 
-// file makes a file, whose content follows in the tar. A change of owner drops
-// capabilities and setuid, and one of mode changes ACLs: hence the order.
+// file makes a file, whose content follows in the tar. It is never more open
+// than in the end.
 func (a *applier) file(e Entry, name string) error {
-	f, err := a.at.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	mode := uint32(0o600)
+	if !a.opts.SameOwner || e.UID == a.uid && e.GID == a.gid {
+		mode = e.Mode & 0o777
+	}
+	f, err := a.at.create(name, mode)
 	if err != nil {
 		return err
 	}
-	err = a.content(e, f)
+	err = a.fill(f, e)
 	if closing := f.Close(); err == nil {
 		err = closing
 	}
 	if err != nil {
 		return err
 	}
-	return a.at.setTime(e, name)
+	return a.at.setTime(name, unix.Timespec{Sec: e.ModTime})
 }
 
-func (a *applier) content(e Entry, f *os.File) error {
+func (a *applier) fill(f openFile, e Entry) error {
 	if err := copySparse(f, a.in, e.Size, a.buf); err != nil {
 		return err
 	}
-	if a.opts.SameOwner && (e.UID != a.uid || e.GID != a.gid || a.at.setgid) {
-		if err := f.Chown(e.UID, e.GID); err != nil {
-			return err
-		}
-	}
-	if err := f.Chmod(a.mode(e)); err != nil {
+	if err := a.setOwnerAndMode(f, e); err != nil {
 		return err
 	}
 	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.at.inherits) {
@@ -248,11 +254,31 @@ func (a *applier) content(e Entry, f *os.File) error {
 	return nil
 }
 
-func (a *applier) mode(e Entry) fs.FileMode {
-	if a.opts.SameOwner {
-		return fileMode(e.Mode)
+// setOwnerAndMode sets what is not right yet. A change of owner drops
+// capabilities and setuid, and one of mode changes ACLs: hence the order, with
+// extended attributes last.
+func (a *applier) setOwnerAndMode(f openFile, e Entry) error {
+	st, err := f.stat()
+	if err != nil {
+		return err
 	}
-	return fs.FileMode(e.Mode & 0o777)
+	owned := !a.opts.SameOwner || int(st.Uid) == e.UID && int(st.Gid) == e.GID
+	if !owned {
+		if err := f.chown(e.UID, e.GID); err != nil {
+			return err
+		}
+	}
+	if !owned || uint32(st.Mode)&0o7777 != a.mode(e) {
+		return f.chmod(a.mode(e))
+	}
+	return nil
+}
+
+func (a *applier) mode(e Entry) uint32 {
+	if a.opts.SameOwner {
+		return e.Mode
+	}
+	return e.Mode & 0o777
 }
 
 func fileMode(mode uint32) fs.FileMode {
@@ -267,10 +293,7 @@ func fileMode(mode uint32) fs.FileMode {
 
 // finish gives directories their attributes, the deepest first.
 func (a *applier) finish() error {
-	paths := make([]string, 0, len(a.dirs)+len(a.times))
-	for p := range a.dirs {
-		paths = append(paths, p)
-	}
+	paths := slices.Collect(maps.Keys(a.dirs))
 	for p := range a.times {
 		if _, ok := a.dirs[p]; !ok {
 			paths = append(paths, p)
@@ -278,49 +301,40 @@ func (a *applier) finish() error {
 	}
 	slices.Sort(paths)
 	for _, p := range slices.Backward(paths) {
-		info, err := a.root.Lstat(orDot(p))
-		if err != nil || !info.IsDir() {
-			continue // a later entry replaced it
-		}
-		if a.replaced && !a.isReal(p) {
-			continue
-		}
-		if e, ok := a.dirs[p]; ok {
-			err = a.directory(e)
-		} else {
-			err = a.root.Chtimes(orDot(p), a.times[p], a.times[p])
-		}
-		if err != nil {
+		err := a.directory(p)
+		if err != nil && !notThere(err) { // a later entry may have replaced it
 			return fmt.Errorf("unpack %q: %w", clip(p), err)
 		}
 	}
 	return nil
 }
 
-// directory gives a directory its attributes.
-func (a *applier) directory(e Entry) error {
-	name := orDot(e.Path)
-	var f *os.File
-	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.opts.Layer) {
-		var err error
-		if f, err = openDir(a.root, name); err != nil { // before its mode may forbid it
-			return err
-		}
-		defer f.Close()
-	}
-	if a.opts.SameOwner {
-		if err := a.root.Lchown(name, e.UID, e.GID); err != nil {
-			return err
-		}
-	}
-	if err := a.root.Chmod(name, a.mode(e)); err != nil {
+// directory gives a directory its attributes. Its time comes first, by way of
+// the directory above: its mode may forbid it.
+func (a *applier) directory(p string) error {
+	a.tidy()
+	up, err := a.dir(parent(p))
+	if err != nil {
 		return err
 	}
-	if f != nil {
-		if err := setXattrs(f, e, a.opts.Layer); err != nil {
-			return err
-		}
+	name := path.Base(orDot(p))
+	f, err := up.openDir(name)
+	if err != nil {
+		return err
 	}
-	t := time.Unix(e.ModTime, 0)
-	return a.root.Chtimes(name, t, t)
+	defer f.Close()
+	e, ok := a.dirs[p]
+	if !ok {
+		return up.setTime(name, a.times[p])
+	}
+	if err := up.setTime(name, unix.Timespec{Sec: e.ModTime}); err != nil {
+		return err
+	}
+	if err := a.setOwnerAndMode(f, e); err != nil {
+		return err
+	}
+	if a.opts.Xattrs && (len(e.Xattrs) > 0 || a.opts.Layer) {
+		return setXattrs(f, e, a.opts.Layer)
+	}
+	return nil
 }

@@ -3,43 +3,29 @@ package layer
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// openDir opens a directory, and nothing else: a fifo would be waited for.
-func openDir(root *os.Root, name string) (*os.File, error) {
-	return root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
-}
-
-func isNotDir(err error) bool { return errors.Is(err, unix.ENOTDIR) }
-
 // hasDefaultACL reports whether what is made in a directory gets an ACL.
-func hasDefaultACL(dir *os.File) bool {
-	_, err := unix.Fgetxattr(int(dir.Fd()), "system.posix_acl_default", nil)
+func hasDefaultACL(dir openFile) bool {
+	_, err := unix.Fgetxattr(int(dir), "system.posix_acl_default", nil)
 	return err == nil
 }
 
 // node makes a device node or fifo.
-func (d *directory) node(e Entry, name string) error {
+func (f openFile) node(e Entry, name string) error {
 	kind := map[Type]uint32{Char: unix.S_IFCHR, Block: unix.S_IFBLK, Fifo: unix.S_IFIFO}[e.Type]
 	dev := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
-	if err := unix.Mknodat(int(d.file.Fd()), name, kind|0o600, int(dev)); err != nil {
+	if err := unix.Mknodat(int(f), name, kind|0o600, int(dev)); err != nil {
 		return fmt.Errorf("make %s: %w", e.Type, err)
 	}
 	return nil
 }
 
-// setTime sets the time of an entry; of a symbolic link, its own.
-func (d *directory) setTime(e Entry, name string) error {
-	t := unix.Timespec{Sec: e.ModTime}
-	return unix.UtimesNanoAt(int(d.file.Fd()), name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
 // nodeXattrs sets the extended attributes of what cannot be opened.
 func (d *directory) nodeXattrs(e Entry, name string) error {
-	path := fmt.Sprintf("/proc/self/fd/%d/%s", d.file.Fd(), name)
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", d.openFile, name)
 	return replaceXattrs(e, d.inherits,
 		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
 		func(name string) error { return unix.Lremovexattr(path, name) },
@@ -48,8 +34,8 @@ func (d *directory) nodeXattrs(e Entry, name string) error {
 
 // setXattrs sets the extended attributes of an open file; with exact it removes
 // the others that belong to a tree.
-func setXattrs(f *os.File, e Entry, exact bool) error {
-	fd := int(f.Fd())
+func setXattrs(f openFile, e Entry, exact bool) error {
+	fd := int(f)
 	return replaceXattrs(e, exact,
 		func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
 		func(name string) error { return unix.Fremovexattr(fd, name) },

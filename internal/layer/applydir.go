@@ -3,120 +3,153 @@ package layer
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // directory is an open directory of the tree that is made.
+//
+// A name is looked up in one directory at a time, and what it leads to is
+// opened only if it is a directory itself: the kernel follows no symbolic link
+// and sees no "..", so that nothing leads out of root, whatever the tree is
+// turned into meanwhile. Links are followed here, by their text.
 type directory struct {
-	*os.Root
-	file     *os.File // the same, for calls that Root has not
-	name     string   // as a tar says it
-	path     string   // without symbolic links on the way
-	inherits bool     // what is made in it gets an ACL from it
-	setgid   bool     // what is made in it gets a group from it
+	openFile
+	path     string
+	inherits bool // what is made in it gets an ACL from it
+}
+
+// maxOpen is how many directories are kept open: those above the entry, and
+// some around it.
+const maxOpen = 128
+
+// dir opens the directory at a path, which in a layer is one without symbolic
+// links on the way.
+func (a *applier) dir(p string) (*directory, error) {
+	if d, ok := a.open[p]; ok {
+		return d, nil
+	}
+	f, err := a.openDir(p)
+	if err != nil {
+		return nil, err
+	}
+	d := &directory{openFile: f, path: p}
+	d.inherits = a.opts.Xattrs && a.opts.Layer && hasDefaultACL(f)
+	a.open[p] = d
+	return d, nil
+}
+
+func (a *applier) openDir(p string) (openFile, error) {
+	if p != "" && a.opts.Layer {
+		up, err := a.dir(parent(p))
+		if err != nil {
+			return 0, err
+		}
+		return up.openDir(path.Base(p))
+	}
+	f, err := openDir(a.root, orDot(p))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return directory{openFile: openFile(f.Fd())}.openDir(".")
+}
+
+// tidy forgets directories before there are too many, or when a path may lead
+// elsewhere by now.
+func (a *applier) tidy() {
+	if a.stale || len(a.open) > maxOpen {
+		a.forget()
+	}
+}
+
+func (a *applier) forget() {
+	for _, d := range a.open {
+		_ = d.Close()
+	}
+	clear(a.open)
+	a.stale = false
 }
 
 // enter makes the directory of a name the current one. With create it is made
 // when it is not there.
-func (a *applier) enter(name string, create bool) error {
-	if a.at != nil && a.at.name == name {
-		return nil
-	}
-	a.forget()
-	dir := name
+func (a *applier) enter(name string, create bool) (err error) {
+	a.tidy()
 	if a.opts.Layer {
-		var err error
-		if dir, err = a.resolve(name); err != nil {
+		if name, err = a.resolve(name); err != nil {
 			return err
 		}
 	}
 	if create {
-		if err := a.mkdirs(dir); err != nil {
-			return err
-		}
-	}
-	info, err := a.root.Stat(orDot(dir))
-	if err == nil && !info.IsDir() { // OpenRoot would wait for a writer of a fifo
-		err = &fs.PathError{Op: "open", Path: dir, Err: errNotDir}
+		a.at, err = a.mkdirs(name)
+	} else {
+		a.at, err = a.dir(name)
 	}
 	if err != nil {
 		return err
 	}
-	a.remember(dir, info)
-	root, err := a.root.OpenRoot(orDot(dir))
-	if err != nil {
-		return err
-	}
-	file, err := openDir(root, ".")
-	if err != nil {
-		root.Close()
-		return err
-	}
-	a.at = &directory{Root: root, file: file, name: name, path: dir, setgid: info.Mode()&fs.ModeSetgid != 0}
-	a.at.inherits = a.opts.Xattrs && a.opts.Layer && hasDefaultACL(file)
-	return nil
+	return a.remember(a.at)
 }
 
-var (
-	errNotDir = errors.New("not a directory")
-	errLoop   = errors.New("too many symbolic links")
-)
+var errLoop = errors.New("too many symbolic links")
 
-// forget closes the current directory: its name may mean another.
-func (a *applier) forget() {
-	if a.at != nil {
-		a.at.Close()
-		a.at.file.Close()
-		a.at = nil
-	}
+// notThere tells that there is no directory at a path.
+func notThere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errLoop)
 }
 
-// mkdirs makes the directories that a tar has something in, but not an entry
-// for.
-func (a *applier) mkdirs(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	if !a.opts.Layer {
-		return a.root.MkdirAll(dir, 0o755)
-	}
-	info, err := a.root.Lstat(dir)
+// mkdirs opens a directory. It is made, with those above it, when a tar has
+// something in it, but not an entry for it.
+func (a *applier) mkdirs(dir string) (*directory, error) {
+	d, err := a.dir(dir)
 	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
-		return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+	case err == nil || dir == "":
+		return d, err
+	case !a.opts.Layer:
+		if err := a.root.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		return a.dir(dir)
+	case errors.Is(err, fs.ErrNotExist):
+	case notThere(err):
+		return nil, &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
+	default:
+		return nil, err
 	}
-	if err := a.mkdirs(parent(dir)); err != nil {
-		return err
+	up, err := a.mkdirs(parent(dir))
+	if err != nil {
+		return nil, err
 	}
-	if info, err := a.root.Lstat(orDot(parent(dir))); err == nil {
-		a.remember(parent(dir), info)
+	if err := a.remember(up); err != nil {
+		return nil, err
 	}
 	a.dirs[dir] = Entry{Path: dir, Type: Dir, Mode: 0o755}
-	return a.root.Mkdir(dir, 0o700)
+	if err := up.mkdir(path.Base(dir)); err != nil {
+		return nil, err
+	}
+	return a.dir(dir)
 }
 
 // remember keeps the time of a directory that is to change.
-func (a *applier) remember(dir string, info fs.FileInfo) {
-	if _, ok := a.times[dir]; !ok && a.opts.Layer {
-		a.times[dir] = info.ModTime()
+func (a *applier) remember(d *directory) error {
+	if _, ok := a.times[d.path]; ok || !a.opts.Layer {
+		return nil
 	}
-}
-
-// isReal reports whether no symbolic link is on the way to a path.
-func (a *applier) isReal(p string) bool {
-	real, err := a.resolve(p)
-	return err == nil && real == p
+	st, err := d.stat()
+	if err == nil {
+		a.times[d.path] = st.Mtim
+	}
+	return err
 }
 
 // resolve follows symbolic links as a process whose root directory is root
-// would. What is not there ends it. root itself keeps a race from leading out.
+// would. What is not there ends it.
 func (a *applier) resolve(p string) (string, error) {
+	if _, ok := a.open[p]; ok {
+		return p, nil
+	}
 	at, todo := "", strings.Split(p, "/")
 	for links := 0; len(todo) > 0; {
 		name := todo[0]
@@ -128,15 +161,12 @@ func (a *applier) resolve(p string) (string, error) {
 			at = parent(at)
 			continue
 		}
-		next := below(at, name)
-		info, err := a.root.Lstat(next)
-		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			at = next
+		target, ok := a.readlink(at, name)
+		if !ok {
+			if at = below(at, name); strings.Count(at, "/") >= maxDepth {
+				return "", ErrLimit
+			}
 			continue
-		}
-		target, err := a.root.Readlink(next)
-		if err != nil {
-			return "", err
 		}
 		if links++; links > maxSymlinks {
 			return "", errLoop
@@ -149,6 +179,19 @@ func (a *applier) resolve(p string) (string, error) {
 	return at, nil
 }
 
+// readlink tells where a symbolic link leads, and whether there is one.
+func (a *applier) readlink(dir, name string) (string, bool) {
+	if _, err := a.dir(below(dir, name)); err == nil {
+		return "", false
+	}
+	d, err := a.dir(dir)
+	if err != nil {
+		return "", false
+	}
+	target, err := d.readlink(name)
+	return target, err == nil
+}
+
 // delete removes what was there before this layer: a path, or what is in an
 // opaque directory.
 func (a *applier) delete(p string, opaque bool) error {
@@ -158,66 +201,61 @@ func (a *applier) delete(p string, opaque bool) error {
 	}
 	err := a.enter(dir, false)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir) || errors.Is(err, errLoop) || isNotDir(err):
+	case notThere(err):
 		return nil // nothing to delete
 	case err != nil:
 		return err
 	case opaque:
-		return a.removeChildren(a.at.path)
+		return a.removeChildren(a.at)
 	}
-	return a.removeLower(below(a.at.path, path.Base(p)))
+	return a.removeLower(a.at, path.Base(p))
 }
 
-// removeLower removes what is at a path, but for what is of this layer.
-func (a *applier) removeLower(p string) error {
-	info, err := a.root.Lstat(p)
-	if errors.Is(err, fs.ErrNotExist) {
+// removeLower removes what has a name, but for what is of this layer.
+func (a *applier) removeLower(d *directory, name string) error {
+	p := below(d.path, name)
+	if !a.made[p] {
+		return a.removeAll(d, name)
+	}
+	f, err := d.openDir(name)
+	if notThere(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	switch {
-	case !a.made[p]:
-		if info.IsDir() || info.Mode()&fs.ModeSymlink != 0 {
-			a.forget()
-		}
-		return a.root.RemoveAll(p)
-	case info.IsDir():
-		a.remember(p, info)
-		return a.removeChildren(p)
-	}
-	return nil
-}
-
-func (a *applier) removeChildren(dir string) error {
-	f, err := openDir(a.root, orDot(dir))
-	if err != nil {
+	defer f.Close()
+	sub := &directory{openFile: f, path: p}
+	if err := a.remember(sub); err != nil {
 		return err
 	}
-	names, err := f.Readdirnames(-1)
-	f.Close()
+	return a.removeChildren(sub)
+}
+
+func (a *applier) removeChildren(d *directory) error {
+	names, err := d.names()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := a.removeLower(below(dir, name)); err != nil {
+		if err := a.removeLower(d, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// remove removes what is in the way in the current directory.
-func (a *applier) remove(name string, info fs.FileInfo) error {
-	if info.IsDir() || info.Mode()&fs.ModeSymlink != 0 {
-		a.at.name = "\x00" // its name may mean another from now on
+// removeAll removes what has a name, if there is anything.
+func (a *applier) removeAll(d *directory, name string) error {
+	err := d.remove(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM): // the latter as POSIX has it
+		a.stale = true
+		return a.root.RemoveAll(below(d.path, name))
 	}
-	if !info.IsDir() {
-		return a.at.Remove(name)
-	}
-	a.replaced = true
-	return a.at.RemoveAll(name)
+	return err
 }
 
 func orDot(p string) string {

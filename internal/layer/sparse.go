@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 )
 
 // holeBlock is what a file system has blocks of: a block of zeros is not
@@ -13,7 +12,7 @@ const holeBlock = 4096
 
 // copySparse copies content of a size into a new file, with holes for blocks
 // of zeros.
-func copySparse(f *os.File, r io.Reader, size int64, buf []byte) error {
+func copySparse(f openFile, r io.Reader, size int64, buf []byte) error {
 	at, end := int64(0), int64(0) // of what was read, and of what was written
 	for {
 		n, err := fill(r, buf[:len(buf)&^(holeBlock-1)])
@@ -24,7 +23,7 @@ func copySparse(f *os.File, r io.Reader, size int64, buf []byte) error {
 			break
 		}
 		for data, start := nextData(buf[:n], 0); len(data) > 0; data, start = nextData(buf[:n], start+len(data)) {
-			if _, err := f.WriteAt(data, at+int64(start)); err != nil {
+			if err := f.writeAt(data, at+int64(start)); err != nil {
 				return err
 			}
 			end = at + int64(start+len(data))
@@ -35,7 +34,7 @@ func copySparse(f *os.File, r io.Reader, size int64, buf []byte) error {
 		return io.ErrUnexpectedEOF
 	}
 	if end < at {
-		return f.Truncate(at)
+		return f.truncate(at)
 	}
 	return nil
 }
