@@ -11,9 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/sandbox"
@@ -266,5 +269,26 @@ func TestOrdinaryUser(t *testing.T) {
 				t.Errorf("left %q", left)
 			}
 		})
+	}
+}
+
+// Machines come and go: each gets a place of its own on ext4, which is slow
+// where much was removed.
+func TestMachinesAreSpread(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := sandbox.Open(dir, false); err != nil {
+		t.Fatal(err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.EXT4_SUPER_MAGIC {
+		t.Skipf("not ext4: %v", err)
+	}
+	work, err := os.Open(filepath.Join(dir, strconv.Itoa(os.Geteuid()), "work"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer work.Close()
+	if flags, err := unix.IoctlGetUint32(int(work.Fd()), unix.FS_IOC_GETFLAGS); err != nil || flags&0x20000 == 0 {
+		t.Errorf("flags are %#x, %v", flags, err)
 	}
 }
