@@ -26,7 +26,7 @@ func DeltaTar(ctx context.Context, r io.ReaderAt, size int64, base *Index, opts 
 
 // openTar reads a tar into nodes that know where their content is.
 func openTar(ctx context.Context, r io.ReaderAt, size int64, base *Index, skip skipper) (*tree, error) {
-	in := newTarReader(ctx, io.NewSectionReader(r, 0, size), Limits{})
+	in := newTarReader(ctx, io.NewSectionReader(r, 0, size), BakeLimits())
 	nodes := map[string]node{"": {Entry: Entry{Type: Dir, Mode: 0o755}}}
 	if root, ok := base.Lookup(""); ok {
 		nodes[""] = node{Entry: root}

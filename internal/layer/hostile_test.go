@@ -243,6 +243,26 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// A large file of zeros in a layer is no bomb, where it is packed as layers are.
+func TestZerosInLayer(t *testing.T) {
+	layerOf := func(pack func(io.Writer) io.WriteCloser) Opener {
+		var b bytes.Buffer
+		w := pack(&b)
+		out := tar.NewWriter(w)
+		out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Size: 100 << 20})
+		io.CopyN(out, zeroReader{}, 100<<20)
+		out.Close()
+		w.Close()
+		return bytesOpener(b.Bytes())
+	}
+	if _, err := IndexOf(t.Context(), layerOf(func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })); err != nil {
+		t.Error(err)
+	}
+	if _, err := IndexOf(t.Context(), layerOf(func(w io.Writer) io.WriteCloser { z, _ := zstd.NewWriter(w); return z })); !errors.Is(err, ErrLimit) {
+		t.Errorf("zstd: %v", err)
+	}
+}
+
 type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) {

@@ -109,12 +109,12 @@ func eachEntry(ctx context.Context, open Opener, visit func(*tar.Header, io.Read
 		return err
 	}
 	defer rc.Close()
-	plain, err := Decompress(rc, Limits{})
+	plain, err := Decompress(rc, BakeLimits())
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
-	in := newTarReader(ctx, plain, Limits{})
+	in := newTarReader(ctx, plain, BakeLimits())
 	for {
 		h, err := in.next()
 		if err == nil {

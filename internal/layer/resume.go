@@ -56,12 +56,12 @@ func (r *resumer) read(ctx context.Context, open Opener) (err error) {
 			err = closing
 		}
 	}()
-	plain, err := Decompress(rc, Limits{})
+	plain, err := Decompress(rc, BakeLimits())
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
-	r.in = newTarReader(ctx, plain, Limits{})
+	r.in = newTarReader(ctx, plain, BakeLimits())
 	if err := r.in.whole(r.one); err != nil {
 		return err
 	}

@@ -51,6 +51,11 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// BakeLimits are for layers that steps run on, or made. Steps may fill the disk
+// and take their time as well: no size is too large, and what gzip can make of
+// zeros, 1032 bytes of one, is not yet a bomb.
+func BakeLimits() Limits { return Limits{Bytes: 1 << 60, Ratio: 1100} }
+
 // ErrLimit is what an error wraps when a tar is larger than Limits allow.
 var ErrLimit = errors.New("over the limit")
 
@@ -139,7 +144,7 @@ func (t *tarReader) check(h *tar.Header) error {
 	case t.entries > l.Entries:
 		return fmt.Errorf("%d entries: %w", t.entries, ErrLimit)
 	case h.Size < 0 || t.bytes < 0 || t.bytes > l.Bytes:
-		return fmt.Errorf("%d bytes of content: %w", t.bytes, ErrLimit)
+		return fmt.Errorf("%d bytes of content, of %d at most: %w", t.bytes, l.Bytes, ErrLimit)
 	case len(h.Name) > l.Path || len(h.Linkname) > l.Path:
 		return fmt.Errorf("path of %d bytes: %w", max(len(h.Name), len(h.Linkname)), ErrLimit)
 	case strings.Count(h.Name, "/") > l.Depth:

@@ -115,8 +115,9 @@ func (s *setup) unpack(in io.Reader) error {
 		return err
 	}
 	defer root.Close()
-	opts := layer.ApplyOptions{SameOwner: !s.Squashed, Layer: true, Devices: !s.UserNS, Xattrs: true}
-	plain, err := layer.Decompress(in, layer.Limits{})
+	limits := layer.BakeLimits()
+	opts := layer.ApplyOptions{SameOwner: !s.Squashed, Layer: true, Devices: !s.UserNS, Xattrs: true, Limits: limits}
+	plain, err := layer.Decompress(in, limits)
 	if err != nil {
 		return err
 	}

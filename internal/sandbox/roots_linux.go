@@ -246,7 +246,7 @@ func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) 
 // feedLayer unpacks a layer and checks that it is what its image says: others
 // may rely on that.
 func feedLayer(ctx context.Context, s setup, l Layer, stream io.Reader) error {
-	plain, err := layer.Decompress(stream, layer.Limits{Ratio: 1 << 20}) // zeros compress well
+	plain, err := layer.Decompress(stream, layer.BakeLimits())
 	if err != nil {
 		return err
 	}

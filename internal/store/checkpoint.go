@@ -36,6 +36,7 @@ func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta func(io.
 }
 
 func (s *Store) publish(ctx context.Context, tree *layer.Tree, delta io.Reader, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
+	policy.Limits = layer.BakeLimits()
 	w, err := s.NewLayer(ctx)
 	if err != nil {
 		return bake.Checkpoint{}, err

@@ -292,7 +292,7 @@ func (l *storedLayer) Uncompressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := layer.Decompress(rc, layer.Limits{})
+	plain, err := layer.Decompress(rc, layer.BakeLimits())
 	if err != nil {
 		rc.Close()
 		return nil, fmt.Errorf("layer %s: %w", l.digest, err)
