@@ -89,7 +89,7 @@ func (r *Roots) start(ctx context.Context, chain []Layer, o Options) (_ *Machine
 	s := setup{Options: o, Root: m.work.path, UserNS: r.userNS, Squashed: r.squash, Helper: helper, Resolv: resolv, limits: m.limits}
 	if o.Isolation == Chroot {
 		s.Root = filepath.Join(m.work.path, mergedDir)
-		err = r.copyTree(ctx, chain, s.Root)
+		err = feedAll(ctx, setup{Options: Options{Isolation: Chroot}, Root: s.Root, Plain: true, Unpack: true}, chain)
 	} else if m.held, err = r.hold(ctx, chain); err == nil {
 		s.Lowers = m.held.folders
 		if len(s.Lowers) == 0 { // overlayfs wants one
@@ -105,22 +105,6 @@ func (r *Roots) start(ctx context.Context, chain []Layer, o Options) (_ *Machine
 		return nil, m.limits.explain(err)
 	}
 	return m, nil
-}
-
-// copyTree unpacks the whole chain into a folder of its own.
-func (r *Roots) copyTree(ctx context.Context, chain []Layer, dir string) error {
-	for _, l := range chain {
-		stream, err := l.Open()
-		if err != nil {
-			return err
-		}
-		s := setup{Options: Options{Isolation: Chroot}, Root: dir, Plain: true, Unpack: true}
-		err = errors.Join(feedLayer(ctx, s, l, stream), stream.Close())
-		if err != nil {
-			return fmt.Errorf("unpacking layer %s: %w", l.DiffID, err)
-		}
-	}
-	return nil
 }
 
 // Isolation is how the machine is kept apart.

@@ -25,6 +25,7 @@ import (
 // use it at the same time.
 //
 //	layers/ID/        what a layer changes on top of those below it; complete once it is there
+//	layers/ID-flat/   the tree of many layers
 //	layers/ID.lock    held shared while a machine uses the layer, exclusively while it is made or removed;
 //	                  names the boot that the layer was unpacked in
 //	work/             layers that are being unpacked, and machines; each with a lock beside it
@@ -98,10 +99,32 @@ func chainIDs(chain []Layer) []string {
 	return ids
 }
 
+// part is what one folder has: most often one layer.
+type part struct {
+	id     string
+	layers []Layer
+}
+
+// parts are at most as many as overlayfs takes. In a longer chain the lowest
+// layers are one, by the hundred: a chain that grows keeps what it has.
+func parts(chain []Layer) []part {
+	const hundred = 100
+	var out []part
+	ids, flat := chainIDs(chain), 0
+	if over := len(chain) - maxLayers; over > 0 {
+		flat = (over/hundred + 1) * hundred
+		out = append(out, part{ids[flat-1] + "-flat", chain[:flat]})
+	}
+	for i := flat; i < len(chain); i++ {
+		out = append(out, part{ids[i], chain[i : i+1]})
+	}
+	return out
+}
+
 // Has reports whether every layer of the chain is unpacked.
 func (r *Roots) Has(chain []Layer) bool {
-	for _, id := range chainIDs(chain) {
-		if !r.whole(id) {
+	for _, p := range parts(chain) {
+		if !r.whole(p.id) {
 			return false
 		}
 	}
@@ -115,8 +138,8 @@ func (r *Roots) Read(chain []Layer, name string, limit int64) ([]byte, error) {
 	if !r.Has(chain) {
 		return nil, fs.ErrNotExist
 	}
-	for _, id := range slices.Backward(chainIDs(chain)) {
-		data, err := readIn(r.layer(id), name, limit)
+	for _, p := range slices.Backward(parts(chain)) {
+		data, err := readIn(r.layer(p.id), name, limit)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return data, err
 		}
@@ -175,20 +198,21 @@ func (r *Roots) hold(ctx context.Context, chain []Layer) (_ *held, err error) {
 			h.release()
 		}
 	}()
-	for i, id := range chainIDs(chain) {
-		lock, err := r.layerReady(ctx, id, chain[i], h.folders)
+	for _, p := range parts(chain) {
+		lock, err := r.layerReady(ctx, p, h.folders)
 		if err != nil {
 			return nil, err
 		}
 		h.locks = append(h.locks, lock)
-		h.folders = append(h.folders, r.layer(id))
+		h.folders = append(h.folders, r.layer(p.id))
 	}
 	return h, nil
 }
 
 // layerReady returns a layer's lock, held shared. The layer is there then.
-func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []string) (*os.File, error) {
-	lock, err := os.OpenFile(r.layer(id)+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+func (r *Roots) layerReady(ctx context.Context, p part, below []string) (*os.File, error) {
+	folder := r.layer(p.id)
+	lock, err := os.OpenFile(folder+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -196,17 +220,16 @@ func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []stri
 		if err = flock(ctx, lock, unix.LOCK_SH); err != nil {
 			break
 		}
-		if r.whole(id) {
-			touch(r.layer(id) + ".lock")
+		if r.whole(p.id) {
+			touch(folder + ".lock")
 			return lock, nil
 		}
 		_ = unix.Flock(int(lock.Fd()), unix.LOCK_UN) // two that hold it shared would wait for each other
 		if err = flock(ctx, lock, unix.LOCK_EX); err != nil {
 			break
 		}
-		if !r.whole(id) {
-			if err = r.unpack(ctx, id, l, below); err != nil {
-				err = fmt.Errorf("unpacking layer %s: %w", l.DiffID, err)
+		if !r.whole(p.id) {
+			if err = r.unpack(ctx, p, below); err != nil {
 				break
 			}
 		}
@@ -216,8 +239,9 @@ func (r *Roots) layerReady(ctx context.Context, id string, l Layer, below []stri
 }
 
 // unpack makes a layer's folder, whole or not at all.
-func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) error {
-	if _, err := r.discard(r.layer(id)); err != nil {
+func (r *Roots) unpack(ctx context.Context, p part, below []string) error {
+	folder := r.layer(p.id)
+	if _, err := r.discard(folder); err != nil {
 		return err
 	}
 	work, err := r.newWork()
@@ -225,22 +249,31 @@ func (r *Roots) unpack(ctx context.Context, id string, l Layer, below []string) 
 		return err
 	}
 	defer func() { _ = r.remove(work) }() // what stays is reaped
-	stream, err := l.Open()
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
 	s := setup{Options: Options{Isolation: Namespaces}, Root: work.path, Lowers: below, UserNS: r.userNS, Squashed: r.squash, Unpack: true}
 	if len(below) == 0 {
 		s.Root, s.Plain = filepath.Join(work.path, upperDir), true
 	}
-	if err := feedLayer(ctx, s, l, stream); err != nil {
+	if err := feedAll(ctx, s, p.layers); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(work.path, upperDir), r.layer(id)); err != nil {
+	if err := os.Rename(filepath.Join(work.path, upperDir), folder); err != nil {
 		return err
 	}
-	return os.WriteFile(r.layer(id)+".lock", []byte(r.boot), 0o600)
+	return os.WriteFile(folder+".lock", []byte(r.boot), 0o600)
+}
+
+// feedAll unpacks layers, one onto the other.
+func feedAll(ctx context.Context, s setup, layers []Layer) error {
+	for _, l := range layers {
+		stream, err := l.Open()
+		if err == nil {
+			err = errors.Join(feedLayer(ctx, s, l, stream), stream.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("unpacking layer %s: %w", l.DiffID, err)
+		}
+	}
+	return nil
 }
 
 // feedLayer unpacks a layer and checks that it is what its image says: others
