@@ -268,7 +268,7 @@ func (a *applier) setOwnerAndMode(f openFile, e Entry) error {
 			return err
 		}
 	}
-	if !owned || uint32(st.Mode)&0o7777 != a.mode(e) {
+	if !owned || modeOf(st)&0o7777 != a.mode(e) {
 		return f.chmod(a.mode(e))
 	}
 	return nil

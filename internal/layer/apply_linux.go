@@ -7,6 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func modeOf(st *unix.Stat_t) uint32 { return st.Mode }
+
 // hasDefaultACL reports whether what is made in a directory gets an ACL.
 func hasDefaultACL(dir openFile) bool {
 	_, err := unix.Fgetxattr(int(dir), "system.posix_acl_default", nil)

@@ -2,7 +2,13 @@
 
 package layer
 
-import "fmt"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+func modeOf(st *unix.Stat_t) uint32 { return uint32(st.Mode) }
 
 func hasDefaultACL(openFile) bool { return false }
 

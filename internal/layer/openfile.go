@@ -94,7 +94,7 @@ func (f openFile) stat() (*unix.Stat_t, error) {
 }
 
 // isType compares with one of S_IFMT.
-func isType(st *unix.Stat_t, kind uint32) bool { return uint32(st.Mode)&unix.S_IFMT == kind }
+func isType(st *unix.Stat_t, kind uint32) bool { return modeOf(st)&unix.S_IFMT == kind }
 
 func (f openFile) chown(uid, gid int) error {
 	return again(func() error { return unix.Fchown(int(f), uid, gid) })
