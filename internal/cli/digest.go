@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	pathpkg "path"
 	"runtime"
 	"strings"
 
@@ -71,15 +72,19 @@ func listFolder(files fs.FS, root string, exclude []string) (all []*listed, err 
 	if err != nil {
 		return nil, fmt.Errorf("exclude: %w", err)
 	}
+	seen := map[string]patternmatcher.MatchInfo{} // by directory
 	err = fs.WalkDir(files, root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		rel := strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
 		if rel != "" {
-			left, err := skip.MatchesOrParentMatches(rel)
+			left, info, err := skip.MatchesUsingParentResults(rel, seen[pathpkg.Dir(rel)])
 			if err != nil {
 				return err
+			}
+			if d.IsDir() {
+				seen[rel] = info
 			}
 			if left && d.IsDir() && !skip.Exclusions() {
 				return fs.SkipDir // nothing in it comes back

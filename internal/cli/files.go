@@ -2,10 +2,14 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // folder is a folder's files as a file system that nothing leads out of. It
@@ -17,7 +21,7 @@ type folder struct {
 
 	mu   sync.Mutex
 	dir  string
-	near *os.Root // the directory dir; nil: none yet
+	near *os.File // the directory dir; nil: none yet
 }
 
 // rootFiles is what os.Root gives as a file system.
@@ -36,22 +40,23 @@ func openFolder(dir string) (fs.FS, error) {
 	return &folder{rootFiles: root.FS().(rootFiles), root: root}, nil
 }
 
-// Open opens a file. What cannot be opened from its directory, as a link that
+// Open opens a file. What is no regular file of its directory, as a link that
 // leads to another one, is opened from the top.
 func (f *folder) Open(name string) (fs.File, error) {
-	if dir := path.Dir(name); dir != "." && fs.ValidPath(name) {
-		if file, err := f.openNear(dir, path.Base(name)); err == nil {
+	if fs.ValidPath(name) && name != "." {
+		if file, err := f.openNear(path.Dir(name), path.Base(name)); err == nil {
 			return file, nil
 		}
 	}
 	return f.rootFiles.Open(name)
 }
 
+// openNear opens a regular file of a directory. No link is followed.
 func (f *folder) openNear(dir, name string) (fs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.near == nil || f.dir != dir {
-		near, err := f.root.OpenRoot(dir)
+		near, err := f.root.Open(dir)
 		if err != nil {
 			return nil, err
 		}
@@ -60,9 +65,65 @@ func (f *folder) openNear(dir, name string) (fs.File, error) {
 		}
 		f.near, f.dir = near, dir
 	}
-	info, err := f.near.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() {
+	fd, err := unix.Openat(int(f.near.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := &plainFile{fd: fd, name: path.Join(dir, name)}
+	if err := unix.Fstat(fd, &file.stat); err != nil || uint32(file.stat.Mode)&unix.S_IFMT != unix.S_IFREG {
+		file.Close()
 		return nil, errors.Join(err, fs.ErrInvalid)
 	}
-	return f.near.Open(name)
+	return file, nil
 }
+
+// plainFile is a regular file that is read once: an os.File costs as many system
+// calls again as a small file needs.
+type plainFile struct {
+	fd   int
+	name string
+	stat unix.Stat_t
+}
+
+// Read reads on.
+func (f *plainFile) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(f.fd, p)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, &fs.PathError{Op: "read", Path: f.name, Err: err}
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// Close closes the file.
+func (f *plainFile) Close() error { return unix.Close(f.fd) }
+
+// Stat tells of the file as it was opened.
+func (f *plainFile) Stat() (fs.FileInfo, error) { return plainInfo{f}, nil }
+
+// plainInfo is what is known of an open file.
+type plainInfo struct{ f *plainFile }
+
+// Name is the file's name in its directory.
+func (i plainInfo) Name() string { return path.Base(i.f.name) }
+
+// Size is in bytes.
+func (i plainInfo) Size() int64 { return i.f.stat.Size }
+
+// Mode has the permissions; the file is a regular one.
+func (i plainInfo) Mode() fs.FileMode { return fs.FileMode(i.f.stat.Mode) & fs.ModePerm }
+
+// ModTime is when the content changed last.
+func (i plainInfo) ModTime() time.Time { return time.Unix(i.f.stat.Mtim.Unix()) }
+
+// IsDir is false.
+func (i plainInfo) IsDir() bool { return false }
+
+// Sys is what the system told.
+func (i plainInfo) Sys() any { return &i.f.stat }
