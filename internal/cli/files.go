@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
 // folder is a folder's files as a file system that nothing leads out of. It
@@ -69,40 +70,19 @@ func (f *folder) openNear(dir, name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := &plainFile{fd: fd, name: path.Join(dir, name)}
-	if err := unix.Fstat(fd, &file.stat); err != nil || uint32(file.stat.Mode)&unix.S_IFMT != unix.S_IFREG {
+	file := &plainFile{RawFile: layer.RawFile{FD: fd, Name: path.Join(dir, name)}}
+	if err := unix.Fstat(fd, &file.stat); err != nil || file.stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		file.Close()
 		return nil, errors.Join(err, fs.ErrInvalid)
 	}
 	return file, nil
 }
 
-// plainFile is a regular file that is read once: an os.File costs as many system
-// calls again as a small file needs.
+// plainFile is a regular file and what was seen when it was opened.
 type plainFile struct {
-	fd   int
-	name string
+	layer.RawFile
 	stat unix.Stat_t
 }
-
-// Read reads on.
-func (f *plainFile) Read(p []byte) (int, error) {
-	for {
-		n, err := unix.Read(f.fd, p)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return 0, &fs.PathError{Op: "read", Path: f.name, Err: err}
-		case n == 0 && len(p) > 0:
-			return 0, io.EOF
-		}
-		return n, nil
-	}
-}
-
-// Close closes the file.
-func (f *plainFile) Close() error { return unix.Close(f.fd) }
 
 // Stat tells of the file as it was opened.
 func (f *plainFile) Stat() (fs.FileInfo, error) { return plainInfo{f}, nil }
@@ -111,7 +91,7 @@ func (f *plainFile) Stat() (fs.FileInfo, error) { return plainInfo{f}, nil }
 type plainInfo struct{ f *plainFile }
 
 // Name is the file's name in its directory.
-func (i plainInfo) Name() string { return path.Base(i.f.name) }
+func (i plainInfo) Name() string { return path.Base(i.f.Name) }
 
 // Size is in bytes.
 func (i plainInfo) Size() int64 { return i.f.stat.Size }

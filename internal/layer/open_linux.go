@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +34,7 @@ func (o *fileOpener) close() {
 	o.root.Close()
 }
 
-func (o *fileOpener) openat(p string) (*rawFile, error) {
+func (o *fileOpener) openat(p string) (*RawFile, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if dir := parent(p); o.dir == nil || o.name != dir {
@@ -52,7 +51,7 @@ func (o *fileOpener) openat(p string) (*rawFile, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: p, Err: err}
 	}
-	return &rawFile{fd: fd, name: p}, nil
+	return &RawFile{FD: fd, Name: p}, nil
 }
 
 // open opens a node's file for reading. A file that was replaced since the walk
@@ -69,35 +68,10 @@ func (o *fileOpener) open(n *node) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// rawFile is a regular file that is read once: an os.File costs as many system
-// calls again as a small file needs.
-type rawFile struct {
-	fd   int
-	name string
-}
-
-func (f *rawFile) Read(p []byte) (int, error) {
-	for {
-		n, err := unix.Read(f.fd, p)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return 0, &os.PathError{Op: "read", Path: f.name, Err: err}
-		case n == 0 && len(p) > 0:
-			return 0, io.EOF
-		}
-		return n, nil
-	}
-}
-
-// Close closes the file.
-func (f *rawFile) Close() error { return unix.Close(f.fd) }
-
 // check brings the node up to date with the file that was opened for it.
-func (f *rawFile) check(n *node) error {
+func (f *RawFile) check(n *node) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(f.fd, &st); err != nil {
+	if err := unix.Fstat(f.FD, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: n.Path, Err: err}
 	}
 	now, ok := nodeOf(n.Path, &st)
@@ -108,8 +82,8 @@ func (f *rawFile) check(n *node) error {
 	if now.inode != n.inode {
 		var err error
 		now.Xattrs, err = readXattrs(new([]byte),
-			func(b []byte) (int, error) { return unix.Flistxattr(f.fd, b) },
-			func(name string, b []byte) (int, error) { return unix.Fgetxattr(f.fd, name, b) })
+			func(b []byte) (int, error) { return unix.Flistxattr(f.FD, b) },
+			func(name string, b []byte) (int, error) { return unix.Fgetxattr(f.FD, name, b) })
 		if err != nil {
 			return fmt.Errorf("read %s: %w", n.Path, err)
 		}

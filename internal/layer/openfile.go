@@ -2,6 +2,7 @@ package layer
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -135,3 +136,29 @@ func (f openFile) truncate(size int64) error {
 
 // Close closes the file.
 func (f openFile) Close() error { return unix.Close(int(f)) }
+
+// RawFile is a regular file that is read once: an os.File costs as many system
+// calls again as a small file needs.
+type RawFile struct {
+	FD   int
+	Name string
+}
+
+// Read reads on.
+func (f *RawFile) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(f.FD, p)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, &os.PathError{Op: "read", Path: f.Name, Err: err}
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// Close closes the file.
+func (f *RawFile) Close() error { return unix.Close(f.FD) }
