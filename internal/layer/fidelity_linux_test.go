@@ -95,7 +95,7 @@ func TestExtend(t *testing.T) {
 		for at := range len(openers) + 1 {
 			kept, err := IndexOf(t.Context(), openers[:at]...)
 			if err == nil {
-				kept, err = kept.Extend(t.Context(), openers[at:]...)
+				kept, err = kept.Extend(t.Context(), Limits{}, openers[at:]...)
 			}
 			if (err == nil) != (wantErr == nil) {
 				t.Fatalf("seed %d from %d: got %v, want %v", seed, at, err, wantErr)

@@ -15,7 +15,7 @@ import (
 // Symbolic links on the way are followed; one at the end only when a slash
 // follows it. A path that is not there is an error that wraps fs.ErrNotExist.
 func Merged(ctx context.Context, layers []Opener, name string) (io.ReadCloser, error) {
-	s := &stack{root: impliedDir(baseLayer)}
+	s := &stack{root: impliedDir(baseLayer), limits: BakeLimits()}
 	if err := s.read(ctx, layers); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (v *vnode) writeTar(ctx context.Context, layers []Opener, top string, w io.
 // copyContents copies the wanted files of one layer.
 func copyContents(ctx context.Context, open Opener, layer int, names map[place][]Entry, wanted int, out *tarWriter) error {
 	seq := 0
-	err := eachEntry(ctx, open, func(h *tar.Header, content io.Reader) error {
+	err := eachEntry(ctx, BakeLimits(), open, func(h *tar.Header, content io.Reader) error {
 		seq++
 		for i, e := range names[place{layer, seq}] {
 			if i > 0 {

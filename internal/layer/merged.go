@@ -18,14 +18,16 @@ import (
 // Uncompressed and Compressed are such.
 type Opener func() (io.ReadCloser, error)
 
-// IndexOf is the index of the tree that the layers, lowest first, make.
+// IndexOf is the index of the tree that the layers, lowest first, make. They may
+// be a stranger's.
 func IndexOf(ctx context.Context, layers ...Opener) (*Index, error) {
-	return (&Index{}).Extend(ctx, layers...)
+	return (&Index{}).Extend(ctx, Limits{}, layers...)
 }
 
-// Extend is the index of the tree with further layers, lowest first, on it.
-func (x *Index) Extend(ctx context.Context, layers ...Opener) (*Index, error) {
-	s := &stack{root: impliedDir(baseLayer), hash: true}
+// Extend is the index of the tree with further layers, lowest first, on it, each
+// within limits.
+func (x *Index) Extend(ctx context.Context, limits Limits, layers ...Opener) (*Index, error) {
+	s := &stack{root: impliedDir(baseLayer), hash: true, limits: limits}
 	if err := s.start(x); err != nil {
 		return nil, err
 	}
@@ -58,6 +60,8 @@ type stack struct {
 	layer int
 	seq   int
 	hash  bool
+
+	limits Limits // of each layer
 }
 
 func newVnode(ino *inode, layer int) *vnode {
@@ -95,7 +99,7 @@ func (s *stack) start(x *Index) error {
 func (s *stack) read(ctx context.Context, layers []Opener) error {
 	for i, open := range layers {
 		s.layer, s.seq = i, 0
-		if err := eachEntry(ctx, open, s.add); err != nil {
+		if err := eachEntry(ctx, s.limits, open, s.add); err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
@@ -103,18 +107,18 @@ func (s *stack) read(ctx context.Context, layers []Opener) error {
 }
 
 // eachEntry reads a layer until its end or until visit gives io.EOF.
-func eachEntry(ctx context.Context, open Opener, visit func(*tar.Header, io.Reader) error) (err error) {
+func eachEntry(ctx context.Context, limits Limits, open Opener, visit func(*tar.Header, io.Reader) error) (err error) {
 	rc, err := open()
 	if err != nil {
 		return err
 	}
 	defer rc.Close()
-	plain, err := Decompress(rc, BakeLimits())
+	plain, err := Decompress(rc, limits)
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
-	in := newTarReader(ctx, plain, BakeLimits())
+	in := newTarReader(ctx, plain, limits)
 	for {
 		h, err := in.next()
 		if err == nil {

@@ -233,7 +233,7 @@ func (m *machine) indexOfLayers(ctx context.Context) (*layer.Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layer.IndexOf(ctx, openers...)
+	return (&layer.Index{}).Extend(ctx, layer.BakeLimits(), openers...) // the engine has unpacked it already
 }
 
 func indexKey(imageID string) string { return imageID + "/" + guest.Version }

@@ -107,7 +107,11 @@ func (m *machine) baseIndex(ctx context.Context) (*layer.Index, error) {
 		return index, nil
 	}
 	slices.Reverse(above)
-	if index, err = index.Extend(ctx, above...); err != nil {
+	limits := layer.Limits{} // of a stranger's image; see start
+	if m.job.From != nil {
+		limits = layer.BakeLimits()
+	}
+	if index, err = index.Extend(ctx, limits, above...); err != nil {
 		return nil, err
 	}
 	m.indexes.Keep(indexKey(chain), index)

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/imgbake/imgbake-action/internal/bake/baketest"
 	"github.com/imgbake/imgbake-action/internal/builder/oci"
 	"github.com/imgbake/imgbake-action/internal/guest"
+	"github.com/imgbake/imgbake-action/internal/layer"
 	"github.com/imgbake/imgbake-action/internal/sandbox"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
@@ -323,5 +325,48 @@ func TestDraftWithoutSandbox(t *testing.T) {
 	}
 	if after, _ := filepath.Glob(work); len(before) == 0 || !slices.Equal(before, after) {
 		t.Errorf("a sandbox was started: %v, before %v", after, before)
+	}
+}
+
+// A stage may start from what an earlier one filled with zeros. An image from
+// elsewhere that unpacks to so much more than it is, is refused.
+func TestZeros(t *testing.T) {
+	baker := newBaker(t)
+	m := start(t, newBuilder(t, baker, debian(t)), newJob(t, false))
+	if status, err := m.Communicator().Exec(t.Context(), bake.Cmd{Args: []string{"truncate", "-s", "1G", "/zeros"}}); err != nil || status != 0 {
+		t.Fatal(status, err)
+	}
+	a, err := m.Commit(t.Context(), bake.LayerInfo{CreatedBy: "zeros"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, files := range []bool{false, true} {
+		start(t, newBuilder(t, baker, ""), newJobFrom(t, files, &a))
+	}
+	layers, err := a.Image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bomb, err := layers[len(layers)-1].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bomb.Close()
+	name := filepath.Join(t.TempDir(), "bomb.tar.gz")
+	content, err := io.ReadAll(bomb)
+	if err == nil {
+		err = os.WriteFile(name, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, files := range []bool{false, true} {
+		m, err := newBuilder(t, newBaker(t), name).Start(t.Context(), newJob(t, files))
+		if !errors.Is(err, layer.ErrLimit) {
+			t.Errorf("files %t: %v", files, err)
+		}
+		if err == nil {
+			m.Close()
+		}
 	}
 }

@@ -52,12 +52,18 @@ func (m *machine) start(ctx context.Context) error {
 	if err := m.fetch(ctx); err != nil {
 		return err
 	}
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel()
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	read := make(chan error, 1)
-	go func() { read <- m.readTree(reading) }()
-	if err := m.startBox(ctx); err != nil {
-		cancel()
+	go func() {
+		err := m.readTree(both)
+		if err != nil {
+			cancel(err) // a bomb is not unpacked to its end
+		}
+		read <- err
+	}()
+	if err := m.startBox(both); err != nil {
+		cancel(err)
 		<-read
 		return err
 	}
