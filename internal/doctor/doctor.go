@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +65,19 @@ func Run(ctx context.Context, p Probes) []Finding {
 	for _, f := range found {
 		out = append(out, f...)
 	}
-	return out
+	return eitherDoes(out)
+}
+
+// eitherDoes makes an engine optional where bakes can do without one.
+func eitherDoes(findings []Finding) []Finding {
+	alone := slices.ContainsFunc(findings, func(f Finding) bool { return f.Name == "isolation" && f.OK })
+	for i, f := range findings {
+		if f.Name == "engine" && !f.OK && alone {
+			findings[i].Optional = true
+			findings[i].Hint = "bakes do without one, but for options that need it, and for --load; to have one, " + f.Hint
+		}
+	}
+	return findings
 }
 
 // Healthy reports whether everything is there that baking needs.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,18 @@ this machine cannot bake yet: see engine, cache folder
 	}
 	if Healthy(findings) {
 		t.Error("it is found healthy")
+	}
+}
+
+// An engine is not needed where bakes can do without.
+func TestWithoutEngine(t *testing.T) {
+	findings := []Finding{{Name: "engine", Detail: "none", Hint: "start Docker"}, {Name: "isolation", OK: true}}
+	if got := eitherDoes(slices.Clone(findings)); !Healthy(got) || !strings.HasSuffix(got[0].Hint, "start Docker") || got[0].OK {
+		t.Errorf("with isolation: %+v", got)
+	}
+	findings[1].OK = false
+	if got := eitherDoes(findings); Healthy(got) {
+		t.Errorf("with neither: %+v", got)
 	}
 }
 
