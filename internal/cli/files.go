@@ -13,9 +13,10 @@ import (
 	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
-// folder is a folder's files as a file system that nothing leads out of. It
-// keeps the directory of the file opened last, which most often is that of the
-// next one too: a path is walked once for all files of a directory.
+// folder is a folder's files as a file system that nothing leads out of. Between
+// two looks at what is there it keeps the directory of the file opened last,
+// which most often is that of the next one too: a path is walked once for all
+// files of a directory.
 type folder struct {
 	rootFiles
 	root *os.Root
@@ -41,6 +42,35 @@ func openFolder(dir string) (fs.FS, error) {
 	return &folder{rootFiles: root.FS().(rootFiles), root: root}, nil
 }
 
+// forget lets the next file be looked for from the top: its directory may be
+// another one by now.
+func (f *folder) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.near != nil {
+		f.near.Close()
+		f.near = nil
+	}
+}
+
+// Stat tells what is at a path.
+func (f *folder) Stat(name string) (fs.FileInfo, error) {
+	f.forget()
+	return f.rootFiles.Stat(name)
+}
+
+// Lstat is Stat, but for a symbolic link.
+func (f *folder) Lstat(name string) (fs.FileInfo, error) {
+	f.forget()
+	return f.rootFiles.Lstat(name)
+}
+
+// ReadDir tells what is in a directory.
+func (f *folder) ReadDir(name string) ([]fs.DirEntry, error) {
+	f.forget()
+	return f.rootFiles.ReadDir(name)
+}
+
 // Open opens a file. What is no regular file of its directory, as a link that
 // leads to another one, is opened from the top.
 func (f *folder) Open(name string) (fs.File, error) {
@@ -57,7 +87,7 @@ func (f *folder) openNear(dir, name string) (fs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.near == nil || f.dir != dir {
-		near, err := f.root.Open(dir)
+		near, err := f.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, err
 		}

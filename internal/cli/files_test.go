@@ -3,12 +3,15 @@ package cli
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -82,6 +85,44 @@ func TestFolder(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// What a path leads to is looked up again when something is asked about it: a step
+// on the host may have put another folder there.
+func TestFolderChanges(t *testing.T) {
+	dir := tree(t, map[string]string{"v1/app": "1", "v2/app": "2", "now": "->v1"})
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files, err := openFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := map[string]func() error{
+		"Stat":    func() error { _, err := fs.Stat(files, "now/app"); return err },
+		"ReadDir": func() error { _, err := fs.ReadDir(files, "now"); return err },
+		"Lstat":   func() error { _, err := fs.Lstat(files, "now/app"); return err },
+	}
+	for name, look := range look {
+		for _, version := range []string{"1", "2"} {
+			if err := errors.Join(os.Remove(filepath.Join(dir, "now")), os.Symlink("v"+version, filepath.Join(dir, "now")), look()); err != nil {
+				t.Fatal(err)
+			}
+			f, err := files.Open("now/app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(f)
+			if err != nil || string(got) != version {
+				t.Errorf("after %s: %q, %v; want %s", name, got, err, version)
+			}
+			f.Close()
+		}
+	}
+	if f, err := files.Open("fifo/x"); err == nil { // and does not wait for a writer
+		f.Close()
+		t.Error("a fifo is a directory")
+	}
 }
 
 // The digest of a folder is that of its listing, whoever reads the files.

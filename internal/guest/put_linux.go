@@ -220,7 +220,7 @@ func setTime(h *tar.Header, target string) error {
 	if mtime.IsZero() {
 		mtime = time.Unix(0, 0)
 	}
-	t := unix.NsecToTimespec(mtime.UnixNano())
+	t := unix.Timespec{Sec: mtime.Unix(), Nsec: int64(mtime.Nanosecond())}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, target, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "utimes", Path: target, Err: err}
 	}

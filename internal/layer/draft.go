@@ -17,11 +17,12 @@ import (
 // gives of the same tars unpacked in a live tree. What it cannot do exactly as a
 // kernel would, it leaves to one. It is safe for concurrent use.
 type Draft struct {
-	mu      sync.Mutex // for as long as one entry takes: who writes a tar may have to ask something in between
+	mu      sync.Mutex // for as long as one entry takes
 	left    bool
 	tree    overlay
 	files   map[string]*content // of the files put, by path; names of one file share it
 	now     int64               // the time of what changes by itself: made or entered directories
+	maxID   int                 // of owners
 	skip    skipper
 	scratch *os.File
 	end     int64 // of the scratch file
@@ -37,10 +38,16 @@ type content struct{ offset int64 }
 var errBeyond = errors.New("not without a file system")
 
 // NewDraft starts at a tree. Directories that get a time by themselves get that
-// of now, Unix seconds. Skip are paths that a machine has mounts at. The scratch
-// file holds contents; it is closed, and best has no name any more.
-func NewDraft(base *Index, now int64, skip []string, scratch *os.File) *Draft {
-	return &Draft{tree: overlay{base: base}, files: map[string]*content{}, now: max(now, 0), skip: newSkipper(skip), scratch: scratch}
+// of now, Unix seconds. Skip are paths that a machine has mounts at: it makes the
+// directories that they are in. Owners beyond maxID are left to a kernel. The
+// scratch file holds contents; it is closed, and best has no name any more.
+func NewDraft(base *Index, now int64, skip []string, maxID int, scratch *os.File) *Draft {
+	d := &Draft{tree: overlay{base: base}, files: map[string]*content{}, now: max(now, 0), maxID: maxID, scratch: scratch}
+	for _, p := range skip {
+		_, _ = d.directory(parent(p)) // as a file it is in the way of a machine too
+	}
+	d.skip = newSkipper(skip)
+	return d
 }
 
 // Leave makes the draft one that takes no more: what is put is the rest, as if
@@ -133,6 +140,7 @@ const maxFollowed = 40
 func (d *Draft) resolve(said string) (real string, missing []string, err error) {
 	todo := strings.Split(said, "/")
 	links, inLink := 0, 0 // inLink of todo's names come from a link
+	at, _ := d.tree.lookup("")
 	for ; len(todo) > 0; inLink = max(0, inLink-1) {
 		name := todo[0]
 		todo = todo[1:]
@@ -141,6 +149,7 @@ func (d *Draft) resolve(said string) (real string, missing []string, err error) 
 			continue
 		case "..":
 			real = parent(real)
+			at, _ = d.tree.lookup(real)
 			continue
 		}
 		p := below(real, name)
@@ -152,11 +161,12 @@ func (d *Draft) resolve(said string) (real string, missing []string, err error) 
 			missing = append([]string{name}, todo...)
 			return real, missing, d.plain(real, missing)
 		case e.Type == Dir:
-			real = p
-		case e.Type == Symlink && links < maxFollowed:
+			real, at = p, e
+		case e.Type == Symlink && links < maxFollowed && !protected(at, e):
 			links++
 			if strings.HasPrefix(e.Linkname, "/") {
 				real = ""
+				at, _ = d.tree.lookup("")
 			}
 			target := strings.Split(e.Linkname, "/")
 			todo = append(target, todo...)
@@ -166,6 +176,12 @@ func (d *Draft) resolve(said string) (real string, missing []string, err error) 
 		}
 	}
 	return real, nil, nil
+}
+
+// protected tells a link that a kernel may not follow for root either
+// (fs.protected_symlinks in proc_sys_fs(5)).
+func protected(dir, link Entry) bool {
+	return dir.Mode&0o1002 == 0o1002 && link.UID != 0 && link.UID != dir.UID
 }
 
 // plain reports whether directories can be made as they are named.

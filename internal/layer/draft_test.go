@@ -19,7 +19,13 @@ import (
 
 const draftEpoch = 1_000_000_000
 
+// newDraft is one on entries and a directory etc.
 func newDraft(t *testing.T, entries ...layer.Entry) *layer.Draft {
+	t.Helper()
+	return newDraftOn(t, append(entries, layer.Entry{Path: "etc", Type: layer.Dir, Mode: 0o755})...)
+}
+
+func newDraftOn(t *testing.T, entries ...layer.Entry) *layer.Draft {
 	t.Helper()
 	base, err := layer.NewIndex(entries)
 	if err != nil {
@@ -29,7 +35,7 @@ func newDraft(t *testing.T, entries ...layer.Entry) *layer.Draft {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := layer.NewDraft(base, draftEpoch, []string{"proc", "etc/hosts"}, scratch)
+	d := layer.NewDraft(base, draftEpoch, []string{"proc", "etc/hosts"}, 1<<32-2, scratch)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
@@ -137,9 +143,9 @@ func TestDraftBeyond(t *testing.T) {
 	file := func(name string) tar.Header { return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644} }
 	base := []layer.Entry{
 		{Path: "acl", Type: layer.Dir, Mode: 0o755, Xattrs: map[string]string{"system.posix_acl_default": "x"}},
-		{Path: "dangling", Type: layer.Symlink, Mode: 0o777, Linkname: "no/where"}, {Path: "etc", Type: layer.Dir, Mode: 0o755}, {Path: "loop", Type: layer.Symlink, Mode: 0o777, Linkname: "loop"},
+		{Path: "dangling", Type: layer.Symlink, Mode: 0o777, Linkname: "no/where"}, {Path: "loop", Type: layer.Symlink, Mode: 0o777, Linkname: "loop"},
 		{Path: "one", Type: layer.File, Mode: 0o644, LinkGroup: "one"}, {Path: "other", Type: layer.File, Mode: 0o644, LinkGroup: "one"},
-		{Path: "sgid", Type: layer.Dir, Mode: 0o2755}, {Path: "toproc", Type: layer.Symlink, Mode: 0o777, Linkname: "proc"},
+		{Path: "sgid", Type: layer.Dir, Mode: 0o2755}, {Path: "sticky", Type: layer.Dir, Mode: 0o1777}, {Path: "sticky/l", Type: layer.Symlink, Mode: 0o777, Linkname: "/d", UID: 33}, {Path: "toproc", Type: layer.Symlink, Mode: 0o777, Linkname: "proc"},
 	}
 	for name, odd := range map[string]tar.Header{
 		"a fifo":                        {Typeflag: tar.TypeFifo, Name: "p", Mode: 0o644},
@@ -153,6 +159,8 @@ func TestDraftBeyond(t *testing.T) {
 		"a way through /proc":           file("toproc/p"),
 		"a dangling way":                file("dangling/p"),
 		"a loop":                        file("loop/p"),
+		"a link that is protected":      file("sticky/l/p"),
+		"an owner that is none":         {Typeflag: tar.TypeReg, Name: "p", Mode: 0o644, Uid: 1<<32 - 1},
 		"a directory over a dead link":  {Typeflag: tar.TypeDir, Name: "dangling/", Mode: 0o755},
 		"a default ACL":                 file("acl/p"),
 		"a new directory below setgid":  file("sgid/new/p"),
@@ -210,13 +218,32 @@ func TestDraftBadTar(t *testing.T) {
 	}
 }
 
-// After a checkpoint a draft goes on from the tree that it made.
-func TestDraftRebase(t *testing.T) {
-	base, err := layer.NewIndex(nil)
+// A machine makes the directories that it needs for what it shows, and so does a
+// draft.
+func TestDraftWithoutEtc(t *testing.T) {
+	d := newDraftOn(t)
+	if _, err := d.Put(t.Context(), "/", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: "app", Mode: 0o755})); err != nil {
+		t.Fatal(err)
+	}
+	base, err := layer.NewIndex([]layer.Entry{{Path: "etc", Type: layer.Dir, Mode: 0o755}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, tree := newDraft(t), layer.NewTree(base)
+	if got, want := deltaOf(t, d), []string{"0 app  app 1970", "5 etc/   2001"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if err := d.Rebase(base); err != nil || !d.Empty() {
+		t.Errorf("with it: %v", err)
+	}
+}
+
+// After a checkpoint a draft goes on from the tree that it made.
+func TestDraftRebase(t *testing.T) {
+	base, err := layer.NewIndex([]layer.Entry{{Path: "etc", Type: layer.Dir, Mode: 0o755}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, tree := newDraftOn(t, slices.Collect(base.All())...), layer.NewTree(base)
 	for _, name := range []string{"a/x", "a/y"} {
 		if _, err := d.Put(t.Context(), "/", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600})); err != nil {
 			t.Fatal(err)
@@ -239,7 +266,7 @@ func TestDraftRebase(t *testing.T) {
 	for e := range tree.Raw().All() {
 		paths[e.Path] = true
 	}
-	if got := slices.Sorted(maps.Keys(paths)); !slices.Equal(got, []string{"", "a", "a/x", "a/y"}) {
+	if got := slices.Sorted(maps.Keys(paths)); !slices.Equal(got, []string{"", "a", "a/x", "a/y", "etc"}) {
 		t.Errorf("the tree is %q", got)
 	}
 	if e, there, err := d.Lookup("/a/x"); err != nil || !there || d.Open(e) != nil {

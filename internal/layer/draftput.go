@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ type drafting struct {
 func (p *drafting) enter() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left {
+	if p.left || len(p.dst) > maxPath {
 		return errBeyond
 	}
 	_, missing, err := p.resolve(p.dst)
@@ -127,7 +126,7 @@ func (p *drafting) entry(h *tar.Header) error {
 	defer p.mu.Unlock()
 	name := path.Base(h.Name)
 	if p.left || len(name) > maxName || len(h.Name) > maxPath || len(h.Linkname) > maxPath || strings.HasPrefix(name, whiteoutPrefix) ||
-		hasXattrs(h) || isSparse(h) || h.Uid < 0 || h.Gid < 0 {
+		hasXattrs(h) || isSparse(h) || min(h.Uid, h.Gid) < 0 || max(h.Uid, h.Gid) > p.maxID {
 		return errBeyond
 	}
 	dir, err := p.directory(parent(h.Name))
@@ -270,7 +269,6 @@ func (p *drafting) copyRest(h *tar.Header, w io.Writer) error {
 	}
 	for ; err == nil; h, err = p.next() {
 		h.Format = tar.FormatPAX
-		maps.DeleteFunc(h.PAXRecords, func(key, _ string) bool { return strings.HasPrefix(key, sparseRecord) }) // its content comes without holes
 		if err := out.header(h); err != nil {
 			return err
 		}

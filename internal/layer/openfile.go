@@ -161,4 +161,8 @@ func (f *RawFile) Read(p []byte) (int, error) {
 }
 
 // Close closes the file.
-func (f *RawFile) Close() error { return unix.Close(f.FD) }
+func (f *RawFile) Close() error {
+	fd := f.FD
+	f.FD = -1 // its number may soon be another file's
+	return unix.Close(fd)
+}

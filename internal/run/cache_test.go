@@ -2,6 +2,9 @@ package run_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -263,5 +266,34 @@ func TestFilesOnly(t *testing.T) {
 				t.Errorf("told %v, want %t", got, c.want)
 			}
 		})
+	}
+}
+
+// A step that takes more than this machine allows after all is no failure yet: the
+// bake is done again by a builder that is not told that only files are put.
+func TestFilesOnlyAfterAll(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		w := cacheWorld(t)
+		w.Catalog.Provisioners = append(w.Catalog.Provisioners, bake.Define(bake.Spec[body, bake.Provisioner]{
+			Name: "put", Files: true, New: func(b body) (bake.Provisioner, error) { return step{w, b}, nil },
+		}))
+		var told []bool
+		w.builder.OnStart = func(_ context.Context, job bake.Job) error {
+			told = append(told, job.Files)
+			return nil
+		}
+		w.steps["odd"] = func(ctx context.Context, env bake.Env) error {
+			if told[len(told)-1] || stays {
+				return fmt.Errorf("copying: %w", bake.ErrUnavailable)
+			}
+			_, err := env.Communicator.Exec(ctx, bake.Cmd{Args: []string{"odd"}})
+			return err
+		}
+		res := w.one(t, plan.Bake{Name: "web.fake", Type: "resumer", Layers: "step", Steps: []plan.Step{
+			{Type: "put", Title: "odd", Body: baketest.Body(map[string]any{"do": "odd"})},
+		}})
+		if errors.Is(res.Err, bake.ErrUnavailable) != stays || !slices.Equal(told, []bool{true, false}) {
+			t.Errorf("stays %t: told %v, %v", stays, told, res.Err)
+		}
 	}
 }

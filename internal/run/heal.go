@@ -8,14 +8,22 @@ import (
 	"github.com/imgbake/imgbake-action/internal/bake"
 )
 
-// healed does a bake that failed again, without the cache, if what the cache
-// gave was damaged or has gone: to it, or to a bake that it needs. Else it
-// returns the error.
+// healed does a bake that failed again: without the cache, if what the cache gave
+// was damaged or has gone, to it, or to a bake that it needs; on a machine that runs
+// commands, if it turned out to take one that cannot be had. Else it returns the
+// error.
 func (r *runner) healed(ctx context.Context, res *Result, from *bake.Artifact, failed error) error {
 	var exit *bake.ExitError
 	var lacks *withheldError
 	if failed == nil || ctx.Err() != nil || res.anew || errors.As(failed, &exit) || errors.As(failed, &lacks) {
 		return failed
+	}
+	if res.files && errors.Is(failed, bake.ErrUnavailable) {
+		// A step took what this machine does not allow after all. With a builder
+		// that is not told otherwise another engine may take over at the start.
+		r.emit(res.Bake.Name, bake.Event{Type: bake.Note, Text: "baking again from the start: " + bake.OneLine(failed.Error(), 300)})
+		*res = Result{Bake: res.Bake, Started: res.Started, whole: true}
+		return r.bake(ctx, res, from)
 	}
 	damage := res.cache.check(ctx)
 	for _, p := range r.bakes {

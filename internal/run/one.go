@@ -148,7 +148,8 @@ func (r *runner) start(ctx context.Context, builder bake.Builder, job bake.Job, 
 	if err := r.withheldStep(res.Bake, done); err != nil { // no machine just to find that out
 		return nil, nil, err
 	}
-	job.Files = r.filesOnly(res.Bake.Steps[done:])
+	res.files = !res.whole && r.filesOnly(res.Bake.Steps[done:])
+	job.Files = res.files
 	m, err := resumer.Resume(ctx, job, cache.checkpoints())
 	return m, cache, err
 }

@@ -70,6 +70,8 @@ type Result struct {
 
 	abort bool // a person chose to leave the machine as it is
 	anew  bool // nothing of the cache is used
+	files bool // the builder was told that no command will be run
+	whole bool // it is not to be told that
 	cache *stepCache
 }
 

@@ -133,10 +133,11 @@ func hierarchies(mountinfo, self string) (all []hierarchy) {
 		} else if text, err := os.ReadFile(filepath.Join(h.mount, "cgroup.controllers")); err == nil {
 			h.controllers = strings.Fields(string(text))
 		}
-		h.own = h.mount
-		if rel, err := filepath.Rel(p[3], own[key]); err == nil && filepath.IsLocal(rel) {
-			h.own = filepath.Join(h.mount, rel)
+		rel, err := filepath.Rel(p[3], own[key])
+		if err != nil || !filepath.IsLocal(rel) {
+			continue // this process is in a group that is not seen here
 		}
+		h.own = filepath.Join(h.mount, rel)
 		if !slices.ContainsFunc(all, func(o hierarchy) bool { return slices.Equal(o.controllers, h.controllers) }) { // mounted again
 			all = append(all, h)
 		}
@@ -157,10 +158,22 @@ func (w *work) makeGroup(h hierarchy, wanted []setting) (string, error) {
 		if first == nil {
 			first = err
 		}
-		if h.version == 1 || parent == h.mount || parent == "/" {
+		if h.version == 1 || parent == h.mount || parent == "/" || bounded(parent) {
 			return "", first
 		}
 	}
+}
+
+// bounded tells whether somebody has given a group limits: what we make must not
+// get out of them.
+func bounded(dir string) bool {
+	for _, file := range []string{"memory.max", "memory.high", "memory.swap.max", "cpu.max", "pids.max"} {
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err == nil && !strings.HasPrefix(string(text), "max") {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *work) makeGroupIn(parent string, version int, wanted []setting) (_ string, err error) {
@@ -281,6 +294,9 @@ func (w *work) dropLimits() error {
 	var problems []error
 	for line := range strings.Lines(string(record)) {
 		dir := strings.TrimSuffix(line, "\n")
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		err := unix.Rmdir(dir)
 		for wait := time.Millisecond; errors.Is(err, unix.EBUSY) && wait < time.Second; wait *= 2 {
 			time.Sleep(wait) // the kernel is not yet done with what has ended

@@ -134,13 +134,11 @@ func (m *Machine) Close() error {
 // Exec implements bake.Executor.
 func (m *Machine) Exec(ctx context.Context, cmd bake.Cmd) (int, error) {
 	status, err := m.exec(ctx, cmd)
-	if err == nil && status == 0 {
-		return status, err
-	}
 	if err != nil {
 		return status, m.limits.explain(err)
 	}
-	if hit := m.limits.hit(); hit != "" && m.options.Notify != nil {
+	hit := m.limits.hit() // asked in any case: what one command did is not to be blamed on the next
+	if status != 0 && hit != "" && m.options.Notify != nil {
 		m.options.Notify(hit)
 	}
 	return status, nil

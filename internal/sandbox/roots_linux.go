@@ -368,6 +368,10 @@ func (r *Roots) remove(w *work) error {
 	err := w.dropLimits()
 	if err == nil {
 		err = r.removeAll(w.path)
+	} else { // their names stay, for the next one to try; what is large goes
+		for _, d := range []string{upperDir, workDir, mergedDir} {
+			err = errors.Join(err, r.removeAll(filepath.Join(w.path, d)))
+		}
 	}
 	if err == nil {
 		err = os.Remove(w.path + ".lock")

@@ -100,7 +100,11 @@ func (s *Store) Scratch() (*os.File, error) {
 	if err != nil {
 		return nil, s.fault("make a scratch file", err)
 	}
-	return f, os.Remove(f.Name())
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, s.fault("make a scratch file", err)
+	}
+	return f, nil
 }
 
 // putFile writes a file so that others see all of it or nothing. With sync it

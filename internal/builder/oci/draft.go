@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"time"
 
@@ -30,11 +31,19 @@ func (m *machine) newDraft() (*layer.Draft, error) {
 			}
 		}
 	}
+	skip := sandbox.Shown()
+	if _, there := m.tree.Raw().Lookup("etc/mtab"); !there {
+		skip = append(skip, "etc/mtab") // a sandbox makes one
+	}
+	ids := 1<<32 - 2
+	if os.Geteuid() != 0 {
+		ids = 1<<16 - 1 // of an ordinary user's sandbox, most often
+	}
 	scratch, err := m.deps.Store.Scratch()
 	if err != nil {
 		return nil, err
 	}
-	return layer.NewDraft(m.tree.Raw(), m.epoch(m.job).Unix(), sandbox.Shown(), scratch), nil
+	return layer.NewDraft(m.tree.Raw(), m.epoch(m.job).Unix(), skip, ids, scratch), nil
 }
 
 // leaveDraft brings the sandbox to where the draft is.

@@ -207,11 +207,11 @@ func randomPut(r *rand.Rand) one {
 // step is what one step did: whether it could be done, and the digests of what
 // it recorded.
 type step struct {
-	Failed         bool
-	Published      string
-	Rest           string
-	Removed        []string
-	Partial, Empty bool
+	Failed    bool
+	Published string
+	Rest      string
+	Removed   []string
+	Partial   bool
 }
 
 // carryOut puts tars and commits after some of them.
@@ -224,16 +224,23 @@ func carryOut(t *testing.T, m bake.Machine, puts []one, commits []bool) []step {
 		}
 		s := step{Failed: err != nil}
 		if commits[i] || err != nil {
-			a, err := m.Commit(t.Context(), bake.LayerInfo{CreatedBy: fmt.Sprint(i)})
-			if err != nil {
-				t.Fatalf("commit %d: %v", i, err)
-			}
-			made := a.Steps[len(a.Steps)-1]
-			s.Published, s.Rest, s.Removed, s.Partial = digestOf(t, made.Layer), digestOf(t, made.Rest), made.Removed, made.Partial
+			failed := s.Failed
+			s = committed(t, m, fmt.Sprint(i))
+			s.Failed = failed
 		}
 		steps = append(steps, s)
 	}
 	return steps
+}
+
+func committed(t *testing.T, m bake.Machine, name string) step {
+	t.Helper()
+	a, err := m.Commit(t.Context(), bake.LayerInfo{CreatedBy: name})
+	if err != nil {
+		t.Fatalf("commit %s: %v", name, err)
+	}
+	made := a.Steps[len(a.Steps)-1]
+	return step{Published: digestOf(t, made.Layer), Rest: digestOf(t, made.Rest), Removed: made.Removed, Partial: made.Partial}
 }
 
 func digestOf(t *testing.T, l v1.Layer) string {
@@ -272,6 +279,22 @@ func TestDraftSameDigest(t *testing.T) {
 			}
 			t.Fatalf("seed %d: with a sandbox (-) and without (+):\n%s", seed, diff)
 		}
+	}
+}
+
+// So they do where there is nothing yet, not even the directories that a machine
+// needs for itself.
+func TestDraftFromScratch(t *testing.T) {
+	baker := newBaker(t)
+	commit := func(files bool) step {
+		b, err := baker.Kind().New(baketest.Body(map[string]any{"scratch": true}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return committed(t, start(t, b, newJob(t, files)), "nothing")
+	}
+	if diff := cmp.Diff(commit(false), commit(true)); diff != "" {
+		t.Errorf("with a sandbox (-) and without (+):\n%s", diff)
 	}
 }
 

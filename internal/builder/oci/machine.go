@@ -46,7 +46,9 @@ func (m *machine) start(ctx context.Context) error {
 		if m.draft, err = m.newDraft(); err != nil || m.draft != nil {
 			return err
 		}
-		_, err = m.live(ctx)
+		if _, err = m.live(ctx); err != nil {
+			err = errors.Join(err, m.Close())
+		}
 		return err
 	}
 	if err := m.fetch(ctx); err != nil {
