@@ -40,6 +40,11 @@ func (m *machine) start(ctx context.Context) error {
 		return err
 	}
 	if m.job.Files {
+		if m.indexes.Find(indexKey(m.base)) == nil { // what is read now is not fetched again later
+			if err := m.fetch(ctx); err != nil {
+				return err
+			}
+		}
 		if err := m.readTree(ctx); err != nil {
 			return err
 		}
