@@ -20,6 +20,7 @@ type Job struct {
 	Config   ImageConfig       // changes to the image configuration
 	Keep     []string          // noise paths to keep, as patterns
 	Files    bool              // no command will be run, as far as is known: the machine is for Put and Get
+	Each     bool              // every step is committed by itself
 	Mounts   []Mount           // what Mount will be asked for, without contents and sockets
 	Dir      string            // the template's folder, absolute
 	Force    bool              // -force: overwrite what is in the way

@@ -25,7 +25,11 @@ type Draft struct {
 	maxID   int                 // of owners
 	skip    skipper
 	scratch *os.File
-	end     int64 // of the scratch file
+	end     int64  // of the contents
+	unsaved []byte // the last of them, not in the scratch file yet
+	touched bool   // something was put
+
+	follower *follower // nil: none
 
 	last struct{ said, real string } // the directory of the entry before, most often also of the next
 }
@@ -56,6 +60,7 @@ func (d *Draft) Leave() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.left = true
+	d.lose()
 }
 
 // Close gives up the scratch file, when nothing is put any more.
@@ -231,6 +236,9 @@ func (d *Draft) content(e Entry) io.Reader {
 	if at == nil {
 		return nil
 	}
+	if err := d.save(); err != nil {
+		return failedReader{err}
+	}
 	return io.NewSectionReader(d.scratch, at.offset, e.Size)
 }
 
@@ -273,7 +281,7 @@ func (d *Draft) Rebase(base *Index) error {
 	d.tree = overlay{base: base}
 	clear(d.files)
 	d.last.said = ""
-	d.end = 0
+	d.end, d.unsaved, d.touched, d.follower = 0, d.unsaved[:0], false, nil
 	return d.scratch.Truncate(0)
 }
 

@@ -3,6 +3,7 @@ package layer
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +66,7 @@ func (p *drafting) enter() error {
 	if p.left || len(p.dst) > maxPath {
 		return errBeyond
 	}
+	p.touched = true
 	_, missing, err := p.resolve(p.dst)
 	if err != nil {
 		return err
@@ -152,7 +154,11 @@ func (p *drafting) entry(h *tar.Header) error {
 			return errBeyond
 		}
 		e.Type, e.Mode, e.Linkname = Symlink, 0o777, h.Linkname
-		return p.replace(e)
+		if err := p.replace(e); err != nil {
+			return err
+		}
+		p.hand(e, nil, 0)
+		return nil
 	}
 	return errBeyond
 }
@@ -200,6 +206,7 @@ func (p *drafting) dir(h *tar.Header, e Entry) error {
 	default:
 		p.tree.set(e)
 	}
+	p.hand(e, nil, 0)
 	late := *h
 	late.Name = e.Path
 	p.dirs = append(p.dirs, &late)
@@ -211,7 +218,10 @@ func (p *drafting) file(e Entry) error {
 		return err
 	}
 	at := &content{offset: p.end}
-	if _, err := io.CopyBuffer(&scratchWriter{p.Draft}, struct{ io.Reader }{p.in}, p.buf); err != nil {
+	scratch := &scratchWriter{Draft: p.Draft}
+	p.hand(e, io.TeeReader(p.in, scratch), at.offset)
+	_, err := io.CopyBuffer(scratch, struct{ io.Reader }{p.in}, p.buf) // what nobody read
+	if err = cmp.Or(scratch.err, err); err != nil {
 		return fmt.Errorf("%q: %w", clip(e.Path), err)
 	}
 	if err := p.replace(e); err != nil {
@@ -221,14 +231,42 @@ func (p *drafting) file(e Entry) error {
 	return nil
 }
 
-// scratchWriter writes to the end of the scratch file.
-type scratchWriter struct{ *Draft }
+// scratchWriter writes to the end of the contents: what is small, together. After
+// an error it writes no more.
+type scratchWriter struct {
+	*Draft
+	err error
+}
 
 func (w *scratchWriter) Write(b []byte) (int, error) {
-	n, err := w.scratch.WriteAt(b, w.end)
-	w.end += int64(n)
-	return n, err
+	if w.err == nil && len(w.unsaved)+len(b) > tarBuffer {
+		w.err = w.save()
+	}
+	if w.err == nil && len(b) < tarBuffer {
+		w.unsaved = append(w.unsaved, b...)
+	} else if w.err == nil {
+		_, w.err = w.scratch.WriteAt(b, w.end)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.end += int64(len(b))
+	return len(b), nil
 }
+
+// save writes what the scratch file lacks.
+func (d *Draft) save() error {
+	_, err := d.scratch.WriteAt(d.unsaved, d.end-int64(len(d.unsaved)))
+	if err == nil {
+		d.unsaved = d.unsaved[:0]
+	}
+	return err
+}
+
+// failedReader gives an error only.
+type failedReader struct{ err error }
+
+func (f failedReader) Read([]byte) (int, error) { return 0, f.err }
 
 // link gives a file of the draft a further name.
 func (p *drafting) link(h *tar.Header, e Entry) error {
@@ -246,6 +284,7 @@ func (p *drafting) link(h *tar.Header, e Entry) error {
 	}
 	linked := p.tree.edits[to]
 	linked.Path = e.Path
+	p.lose() // the first name would have had to be marked
 	if err := p.replace(linked); err != nil {
 		return err
 	}

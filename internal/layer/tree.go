@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -52,39 +53,22 @@ type Result struct {
 // become the epoch in Raw too; what did not change keeps its time: Settle
 // carries that over to the live tree. On an error the Tree is as it was.
 func (t *Tree) Publish(ctx context.Context, delta io.Reader, policy Policy, w io.Writer) (Result, error) {
-	noise, err := newNoise(policy.Keep)
+	p, err := t.Begin(policy, w)
 	if err != nil {
 		return Result{}, err
 	}
-	if policy.Rest == nil {
-		policy.Rest = io.Discard
-	}
-	p := &publisher{
-		in: newTarReader(ctx, delta, policy.Limits), noise: noise,
-		epoch: policy.Epoch.Unix(), tempDir: policy.TempDir,
-		raw: overlay{base: t.raw}, pub: overlay{base: t.published},
-		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, sum: sha256.New(), buf: make([]byte, 256<<10),
-	}
-	p.out, p.rest = newLayerWriter(w, p.epoch, &p.pub), newLayerWriter(policy.Rest, p.epoch, &p.raw)
-	defer p.close()
-	if err := p.in.whole(p.one); err != nil {
+	defer p.Close()
+	in := newTarReader(ctx, delta, policy.Limits)
+	if err := in.whole(func(h *tar.Header) error { return p.one(h, in) }); err != nil {
 		return Result{}, fmt.Errorf("delta: %w", err)
 	}
-	if err := p.out.Close(); err != nil {
-		return Result{}, fmt.Errorf("write layer: %w", err)
-	}
-	if err := p.rest.Close(); err != nil {
-		return Result{}, fmt.Errorf("write rest of the layer: %w", err)
-	}
-	t.raw, t.published = p.raw.index(), p.pub.index()
-	return Result{
-		Entries: p.out.entries, Removed: p.removed.list(), Empty: p.out.entries == 0, RestEmpty: p.rest.entries == 0,
-	}, nil
+	return p.End()
 }
 
-// publisher is one run of Publish.
-type publisher struct {
-	in       *tarReader
+// Publication is a layer that is being published: one run of Publish, or what a
+// Draft hands on while it is put into. Close it at its end.
+type Publication struct {
+	tree     *Tree
 	out      *layerWriter
 	rest     *layerWriter
 	noise    *noise
@@ -100,7 +84,41 @@ type publisher struct {
 	buf      []byte
 }
 
-func (p *publisher) close() {
+// Begin starts a layer of what becomes of the tree, written to w. The tree is as
+// it was until the layer ends.
+func (t *Tree) Begin(policy Policy, w io.Writer) (*Publication, error) {
+	noise, err := newNoise(policy.Keep)
+	if err != nil {
+		return nil, err
+	}
+	if policy.Rest == nil {
+		policy.Rest = io.Discard
+	}
+	p := &Publication{
+		tree: t, noise: noise, epoch: policy.Epoch.Unix(), tempDir: policy.TempDir,
+		raw: overlay{base: t.raw}, pub: overlay{base: t.published},
+		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, sum: sha256.New(), buf: make([]byte, 256<<10),
+	}
+	p.out, p.rest = newLayerWriter(w, p.epoch, &p.pub), newLayerWriter(policy.Rest, p.epoch, &p.raw)
+	return p, nil
+}
+
+// End ends the layer; the tree is the one after it.
+func (p *Publication) End() (Result, error) {
+	if err := p.out.Close(); err != nil {
+		return Result{}, fmt.Errorf("write layer: %w", err)
+	}
+	if err := p.rest.Close(); err != nil {
+		return Result{}, fmt.Errorf("write rest of the layer: %w", err)
+	}
+	p.tree.raw, p.tree.published = p.raw.index(), p.pub.index()
+	return Result{
+		Entries: p.out.entries, Removed: p.removed.list(), Empty: p.out.entries == 0, RestEmpty: p.rest.entries == 0,
+	}, nil
+}
+
+// Close gives up what was needed for it.
+func (p *Publication) Close() {
 	for _, f := range p.waiting {
 		f.Close()
 	}
@@ -108,7 +126,7 @@ func (p *publisher) close() {
 
 // one takes one entry of the delta. It goes to the layer as it is, or to the
 // rest, or, in another form, to both.
-func (p *publisher) one(h *tar.Header) error {
+func (p *Publication) one(h *tar.Header, content io.Reader) error {
 	if isRoot(h) && !p.started {
 		p.started = true
 		e, err := entryOf(h, "")
@@ -123,12 +141,8 @@ func (p *publisher) one(h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	if p.started && target <= p.previous {
-		return fmt.Errorf("tar entry %q is not in order", clip(h.Name))
-	}
-	p.started, p.previous = true, target
-	if dir, ok := p.raw.lookup(parent(target)); !ok || dir.Type != Dir {
-		return fmt.Errorf("tar entry %q has no parent directory", clip(h.Name))
+	if err := p.next(target); err != nil {
+		return fmt.Errorf("tar entry %q %w", clip(h.Name), err)
 	}
 	switch {
 	case whiteout:
@@ -140,9 +154,26 @@ func (p *publisher) one(h *tar.Header) error {
 	if err != nil {
 		return err
 	}
+	return p.entry(e, h.PAXRecords[linkedRecord] != "", content)
+}
+
+// next checks that a path is behind the one before, and has a directory.
+func (p *Publication) next(path string) error {
+	if p.started && path <= p.previous {
+		return errors.New("is not in order")
+	}
+	p.started, p.previous = true, path
+	if dir, ok := p.raw.lookup(parent(path)); !ok || dir.Type != Dir {
+		return errors.New("has no parent directory")
+	}
+	return nil
+}
+
+// entry takes what is no deletion and no further name.
+func (p *Publication) entry(e Entry, linked bool, content io.Reader) error {
 	e.ModTime = p.clamp(e.ModTime)
 	if e.Type == File {
-		return p.file(e, h.PAXRecords[linkedRecord] != "")
+		return p.file(e, linked, content)
 	}
 	p.raw.set(e)
 	return p.plain(e)
@@ -185,7 +216,7 @@ func strictEntry(h *tar.Header, path string) (Entry, error) {
 	return e, nil
 }
 
-func (p *publisher) delete(path string) error {
+func (p *Publication) delete(path string) error {
 	if _, ok := p.raw.lookup(path); !ok {
 		return fmt.Errorf("whiteout of %q, which is not there", clip(path))
 	}
@@ -204,7 +235,7 @@ func (p *publisher) delete(path string) error {
 }
 
 // plain publishes what has no content.
-func (p *publisher) plain(e Entry) error {
+func (p *Publication) plain(e Entry) error {
 	if r := p.noise.verdict(e); r != nil {
 		p.removed.add(r, e.Path)
 		return p.rest.entry(e, "")
@@ -217,7 +248,7 @@ func (p *publisher) plain(e Entry) error {
 
 // unlessSame writes what has no content to the layer, or to the rest when
 // layers before, without noise, made the same.
-func (p *publisher) unlessSame(e Entry) error {
+func (p *Publication) unlessSame(e Entry) error {
 	if was, ok := p.pub.lookup(e.Path); ok && was.same(e) {
 		return p.rest.entry(e, "")
 	}
@@ -226,7 +257,7 @@ func (p *publisher) unlessSame(e Entry) error {
 
 // hasDir reports whether there is a directory at a path both in the published
 // tree and in a complete one that the layer, as far as it is, is applied to.
-func (p *publisher) hasDir(path string) bool {
+func (p *Publication) hasDir(path string) bool {
 	if e, ok := p.pub.edits[path]; ok {
 		return e.Type == Dir
 	}
@@ -235,8 +266,8 @@ func (p *publisher) hasDir(path string) bool {
 	return ok && was && pub.Type == Dir && before.Type == Dir
 }
 
-// file publishes a regular file, whose content follows in the delta.
-func (p *publisher) file(e Entry, linked bool) error {
+// file publishes a regular file.
+func (p *Publication) file(e Entry, linked bool, content io.Reader) error {
 	r := p.noise.verdict(e)
 	if r != nil && r.Action == Truncate && !linked && e.Size == 0 {
 		e.Digest = sha256.Sum256(nil)
@@ -262,7 +293,7 @@ func (p *publisher) file(e Entry, linked bool) error {
 		}
 	}
 	p.sum.Reset()
-	if _, err := io.CopyBuffer(io.MultiWriter(append(to, p.sum)...), struct{ io.Reader }{p.in}, p.buf); err != nil {
+	if _, err := io.CopyBuffer(io.MultiWriter(append(to, p.sum)...), struct{ io.Reader }{content}, p.buf); err != nil {
 		return fmt.Errorf("%q: %w", clip(e.Path), err)
 	}
 	p.sum.Sum(e.Digest[:0])
@@ -280,7 +311,7 @@ func (p *publisher) file(e Entry, linked bool) error {
 }
 
 // truncated publishes a file without its content.
-func (p *publisher) truncated(e Entry) error {
+func (p *Publication) truncated(e Entry) error {
 	e.Size, e.Digest = 0, sha256.Sum256(nil)
 	if was, ok := p.pub.lookup(e.Path); ok && was.same(e) {
 		return nil
@@ -290,7 +321,7 @@ func (p *publisher) truncated(e Entry) error {
 
 // wait makes an unnamed file for the content of a dropped file that has other
 // names, which may be published.
-func (p *publisher) wait(path string) (*os.File, error) {
+func (p *Publication) wait(path string) (*os.File, error) {
 	f, err := os.CreateTemp(p.tempDir, "imgbake-link-")
 	if err != nil {
 		return nil, err
@@ -300,7 +331,7 @@ func (p *publisher) wait(path string) (*os.File, error) {
 }
 
 // link publishes a further name of a file of this delta.
-func (p *publisher) link(h *tar.Header, path string) error {
+func (p *Publication) link(h *tar.Header, path string) error {
 	first, ok := p.raw.edits[h.Linkname]
 	if !ok || first.Type != File || first.Path >= path {
 		return fmt.Errorf("tar entry %q: hard link to %q, which is not in the delta", clip(h.Name), clip(h.Linkname))
@@ -334,7 +365,7 @@ func (p *publisher) link(h *tar.Header, path string) error {
 }
 
 // adopt publishes a file under the first of its names that is no noise.
-func (p *publisher) adopt(e Entry, group string) error {
+func (p *Publication) adopt(e Entry, group string) error {
 	f := p.waiting[group]
 	if f == nil {
 		return fmt.Errorf("hard link %q to a file that was not marked as linked", clip(e.Path))
@@ -349,7 +380,7 @@ func (p *publisher) adopt(e Entry, group string) error {
 
 // write writes an entry after the directories above it that are not published
 // yet, because they are noise.
-func (p *publisher) write(e Entry, link string) error {
+func (p *Publication) write(e Entry, link string) error {
 	for i := range e.Path {
 		if e.Path[i] != '/' {
 			continue
@@ -375,7 +406,7 @@ func (p *publisher) write(e Entry, link string) error {
 
 // ownParents names in the rest those directories above a path that the layer is
 // about to name, and that are others in the complete tree.
-func (p *publisher) ownParents(path string) error {
+func (p *Publication) ownParents(path string) error {
 	for i := range path {
 		if path[i] != '/' || p.out.named[path[:i]] {
 			continue
@@ -394,4 +425,4 @@ func (p *publisher) ownParents(path string) error {
 
 // clamp bounds a time from both sides: extractors disagree about times before
 // 1970.
-func (p *publisher) clamp(t int64) int64 { return max(0, min(t, p.epoch)) }
+func (p *Publication) clamp(t int64) int64 { return max(0, min(t, p.epoch)) }

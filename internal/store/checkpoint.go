@@ -62,6 +62,45 @@ func (s *Store) publish(ctx context.Context, tree *layer.Tree, delta io.Reader, 
 	return made, err
 }
 
+// Early is a checkpoint that is written while its changes are made.
+type Early struct {
+	*layer.Publication
+	w *LayerWriter
+}
+
+// Begin starts a checkpoint of what becomes of the tree. The context is that of
+// all of it, and not of a step. Call Commit or Abort at its end; Abort after
+// Commit does nothing.
+func (s *Store) Begin(ctx context.Context, tree *layer.Tree, policy layer.Policy) (*Early, error) {
+	w, err := s.NewLayer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	made, err := tree.Begin(policy, w)
+	if err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return &Early{made, w}, nil
+}
+
+// Commit makes the layer part of the store. There is no rest.
+func (e *Early) Commit(info bake.LayerInfo) (bake.Checkpoint, error) {
+	defer e.Abort()
+	result, err := e.End()
+	if err != nil {
+		return bake.Checkpoint{}, err
+	}
+	l, err := commit(e.w, result.Empty)
+	return bake.Checkpoint{LayerInfo: info, Removed: result.Removed, Layer: l}, err
+}
+
+// Abort drops the layer.
+func (e *Early) Abort() {
+	e.Close()
+	e.w.Abort()
+}
+
 // commit keeps a layer that is not empty.
 func commit(w *LayerWriter, empty bool) (v1.Layer, error) {
 	if empty {

@@ -53,6 +53,7 @@ func (m *machine) leaveDraft(ctx context.Context) error {
 		return nil
 	}
 	draft.Leave() // what is being put goes on here
+	m.dropEarly()
 	if !draft.Empty() {
 		out, in := io.Pipe()
 		go func() { in.CloseWithError(draft.Replay(in)) }()
@@ -69,11 +70,9 @@ func (m *machine) leaveDraft(ctx context.Context) error {
 // put puts a tar into the draft. What it has no place for is not done: a rest of
 // the tar, for the root of the sandbox, or all of it where rest is nil.
 func (m *machine) put(ctx context.Context, dst string, tar io.Reader) (rest io.ReadCloser, done bool, err error) {
-	m.mu.Lock()
-	draft := m.draft
-	m.mu.Unlock()
-	if draft == nil {
-		return nil, false, nil
+	draft, err := m.drafted(ctx)
+	if draft == nil || err != nil {
+		return nil, false, err
 	}
 	rest, err = draft.Put(ctx, dst, tar)
 	switch {
@@ -83,6 +82,34 @@ func (m *machine) put(ctx context.Context, dst string, tar io.Reader) (rest io.R
 		return nil, false, fmt.Errorf("copying to %s: %w", dst, err)
 	}
 	return rest, rest == nil, nil
+}
+
+// drafted is the draft, if there is one. If the step that puts into it will be
+// committed by itself, its layer is written meanwhile.
+func (m *machine) drafted(ctx context.Context) (*layer.Draft, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.draft == nil || m.early != nil || !m.job.Each {
+		return m.draft, nil
+	}
+	early, err := m.deps.Store.Begin(context.WithoutCancel(ctx), m.tree, m.policy())
+	if err != nil {
+		return nil, err
+	}
+	if m.draft.Follow(early.Publication) {
+		m.early = early
+	} else {
+		early.Abort()
+	}
+	return m.draft, nil
+}
+
+// dropEarly gives up the checkpoint that was begun.
+func (m *machine) dropEarly() {
+	if m.early != nil {
+		m.early.Abort()
+		m.early = nil
+	}
 }
 
 // get is Get of the draft; nil: that takes a sandbox.

@@ -79,7 +79,7 @@ func newJob(t *testing.T, files bool) bake.Job { return newJobFrom(t, files, nil
 
 func newJobFrom(t *testing.T, files bool, from *bake.Artifact) bake.Job {
 	epoch := time.Unix(1_700_000_000, 0)
-	return bake.Job{From: from, RunID: "test", Name: "t", Type: "oci", Epoch: &epoch, Dir: t.TempDir(), Files: files, Notify: func(text string) { t.Log(text) }}
+	return bake.Job{From: from, RunID: "test", Name: "t", Type: "oci", Epoch: &epoch, Dir: t.TempDir(), Files: files, Each: true, Notify: func(text string) { t.Log(text) }}
 }
 
 func start(t *testing.T, b bake.Builder, job bake.Job) bake.Machine {

@@ -13,6 +13,7 @@ import (
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/layer"
 	"github.com/imgbake/imgbake-action/internal/sandbox"
+	"github.com/imgbake/imgbake-action/internal/store"
 )
 
 // machine is a tree that is being baked in: a draft, as long as files are put
@@ -26,6 +27,7 @@ type machine struct {
 
 	mu        sync.Mutex
 	draft     *layer.Draft // nil: there is, or was, a sandbox
+	early     *store.Early // the next checkpoint, written while the draft is put into; nil: not begun
 	box       *sandbox.Machine
 	closed    bool
 	unsettled bool  // whether files of the sandbox still have times of their own that a checkpoint changed
@@ -217,12 +219,7 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	index := m.tree.Raw()
-	delta := func(w io.Writer) error { return m.box.Delta(ctx, index, w) }
-	if m.draft != nil {
-		delta = func(w io.Writer) error { return m.draft.Delta(ctx, w) }
-	}
-	made, err := m.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
+	made, err := m.changes(ctx, info)
 	if err != nil {
 		return err
 	}
@@ -234,6 +231,24 @@ func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 	return nil
 }
 
+// changes makes a checkpoint of what changed since the last one.
+func (m *machine) changes(ctx context.Context, info bake.LayerInfo) (bake.Checkpoint, error) {
+	defer m.dropEarly()
+	if m.early != nil && m.draft.Followed() {
+		return m.early.Commit(info)
+	}
+	index := m.tree.Raw()
+	delta := func(w io.Writer) error { return m.box.Delta(ctx, index, w) }
+	if m.draft != nil {
+		delta = func(w io.Writer) error { return m.draft.Delta(ctx, w) }
+	}
+	return m.deps.Store.Checkpoint(ctx, m.tree, delta, m.policy(), info)
+}
+
+func (m *machine) policy() layer.Policy {
+	return layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}
+}
+
 // Close ends the sandbox and removes it.
 func (m *machine) Close() error {
 	m.mu.Lock()
@@ -241,6 +256,8 @@ func (m *machine) Close() error {
 	m.closed = true
 	var errs []error
 	if m.draft != nil {
+		m.draft.Leave()
+		m.dropEarly()
 		errs = append(errs, m.draft.Close())
 		m.draft = nil
 	}
