@@ -189,6 +189,31 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// A tree is packed in the order of whole paths, as layers have it, and what is
+// left out is not looked into.
+func TestOrder(t *testing.T) {
+	tree := fstest.MapFS{}
+	for _, name := range []string{"lib/a", "lib/b/c", "lib-2/a", "lib.txt", "out/a", "out-2/a", "z"} {
+		tree["src/"+name] = &fstest.MapFile{Data: []byte(name)}
+	}
+	p, err := Kind().New(baketest.Body(map[string]any{"source": "src/", "destination": "/srv/", "exclude": []any{"out"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := &baketest.Recorder{Trees: passwd}
+	if err := p.Provision(t.Context(), bake.Env{Communicator: machine, Files: tree, Sink: &baketest.Sink{}}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range machine.Of(baketest.OpPut)[0].Files {
+		names = append(names, f.Name)
+	}
+	want := []string{"lib/", "lib-2/", "lib-2/a", "lib.txt", "lib/a", "lib/b/", "lib/b/c", "out-2/", "out-2/a", "z"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestUploadWarns(t *testing.T) {
 	_, sink, err := run(t, map[string]any{"source": "dist/", "destination": "/srv"})
 	if err != nil {

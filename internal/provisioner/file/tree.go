@@ -2,12 +2,13 @@ package file
 
 import (
 	"archive/tar"
-
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/imgbake/imgbake-action/internal/diag"
 )
@@ -22,15 +23,10 @@ func (u uploader) write(ctx context.Context, p *packer, t tree) error {
 		return fmt.Errorf("source %s: %w", t.source, err)
 	}
 	w := treeWriter{uploader: u, packer: p, walk: u.filter.walk(), tree: t, files: below, made: map[string]bool{".": t.place.name == ""}}
-	return fs.WalkDir(below, ".", func(rel string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return fmt.Errorf("source %s: %w", t.source, err)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return w.visit(rel, d)
-	})
+	if err := w.directory("."); err != nil {
+		return err
+	}
+	return w.all(ctx, ".")
 }
 
 // treeWriter packs a directory of the host.
@@ -41,6 +37,50 @@ type treeWriter struct {
 	tree   tree
 	files  fs.FS
 	made   map[string]bool // directories packed
+}
+
+// step is an entry of a directory, or what is below it.
+type step struct {
+	fs.DirEntry
+	key   string // by which paths are in order
+	below bool
+}
+
+// all packs what is below a directory in the order that layers have, that of
+// whole paths: what is in "lib" comes after "lib-2", and so need not wait there.
+func (w treeWriter) all(ctx context.Context, dir string) error {
+	entries, err := fs.ReadDir(w.files, dir)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", w.tree.source, err)
+	}
+	steps := make([]step, 0, len(entries))
+	for _, d := range entries {
+		steps = append(steps, step{d, d.Name(), false})
+		if d.IsDir() {
+			steps = append(steps, step{d, d.Name() + "/", true})
+		}
+	}
+	slices.SortFunc(steps, func(a, b step) int { return cmp.Compare(a.key, b.key) })
+	left := map[string]bool{} // directories that are left out as a whole
+	for _, s := range steps {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		rel := path.Join(dir, s.Name())
+		switch {
+		case !s.below:
+			err = w.visit(rel, s.DirEntry)
+			if errors.Is(err, fs.SkipDir) {
+				left[rel], err = true, nil
+			}
+		case !left[rel]:
+			err = w.all(ctx, rel)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w treeWriter) visit(rel string, d fs.DirEntry) error {
