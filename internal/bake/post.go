@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // Post is a post-processor: it derives artifacts from artifacts.
@@ -44,6 +46,14 @@ type Publisher interface {
 	// them, and returns the references by digest, one for each of refs in
 	// order. A publisher that sends nothing returns none.
 	Publish(ctx context.Context, a Artifact, refs []Ref) ([]Ref, error)
+}
+
+// Sender is a Publisher that takes layers of an image before all of it is made.
+type Sender interface {
+	// Send sends layers to the repositories of refs. They are not published by
+	// that: nothing names them there. What fails here fails again, and is told,
+	// when the image is published.
+	Send(ctx context.Context, layers []v1.Layer, refs []Ref) error
 }
 
 // Loader puts an image where local tools find it, such as a Docker Engine.

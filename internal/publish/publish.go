@@ -57,6 +57,16 @@ func (p Registry) Publish(ctx context.Context, a bake.Artifact, refs []bake.Ref)
 	return byDigest(refs, digest), nil
 }
 
+// Send implements bake.Sender.
+func (p Registry) Send(ctx context.Context, layers []v1.Layer, refs []bake.Ref) error {
+	for _, ref := range firsts(refs) {
+		if err := p.Client.Send(ctx, ref.Context(), layers, authOf(ref)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Nowhere says what would be published. It changes nothing and asks nobody.
 type Nowhere struct {
 	Notify func(string) // takes one line for each reference; may be nil

@@ -53,7 +53,25 @@ func (c *Client) Push(ctx context.Context, repo name.Repository, m Manifest, aut
 	return p.stats, explain("push", repo, auth, err)
 }
 
-// push is one call of Push.
+// Send makes the repository hold layers of an image to come, sending only what
+// the registry lacks. Nothing there names them before that is pushed; if it never
+// is, the registry removes them in its time.
+func (c *Client) Send(ctx context.Context, repo name.Repository, layers []v1.Layer, auth Auth) error {
+	auth, err := c.authOr(ctx, repo, auth)
+	if err != nil {
+		return err
+	}
+	p := &push{c: c, repo: repo, blobs: map[v1.Hash]blob{}}
+	if err := p.collectBlobs(layers); err != nil {
+		return err
+	}
+	if err := p.signIn(ctx, auth, nil); err != nil {
+		return err
+	}
+	return explain("push", repo, auth, p.sendBlobs(ctx))
+}
+
+// push is one call of Push or Send.
 type push struct {
 	c         *Client
 	repo      name.Repository
@@ -75,12 +93,9 @@ func (p *push) run(ctx context.Context, m Manifest, auth Auth, from []name.Repos
 	if err := p.collect(m, 0); err != nil {
 		return err
 	}
-	scopes := append([]string{p.repo.Scope(transport.PushScope)}, p.findSources(from)...)
-	rt, err := p.c.session(ctx, p.repo, auth, scopes...)
-	if err != nil {
+	if err := p.signIn(ctx, auth, from); err != nil {
 		return err
 	}
-	p.http = &http.Client{Transport: rt}
 	digest, err := m.Digest()
 	if err != nil {
 		return err
@@ -106,6 +121,14 @@ func (p *push) run(ctx context.Context, m Manifest, auth Auth, from []name.Repos
 		}
 	}
 	return nil
+}
+
+// signIn opens a session for what is to be sent, and for what may be mounted.
+func (p *push) signIn(ctx context.Context, auth Auth, from []name.Repository) error {
+	scopes := append([]string{p.repo.Scope(transport.PushScope)}, p.findSources(from)...)
+	rt, err := p.c.session(ctx, p.repo, auth, scopes...)
+	p.http = &http.Client{Transport: rt}
+	return err
 }
 
 // lacksBlob reports whether a registry refused a manifest for a blob that it
@@ -158,7 +181,11 @@ func (p *push) collectImage(img v1.Image) error {
 	if err != nil {
 		return fmt.Errorf("image configuration: %w", err)
 	}
-	for _, l := range append(layers, config) {
+	return p.collectBlobs(append(layers, config))
+}
+
+func (p *push) collectBlobs(layers []v1.Layer) error {
+	for _, l := range layers {
 		digest, err := l.Digest()
 		if err != nil {
 			return fmt.Errorf("layer: %w", err)

@@ -380,6 +380,42 @@ func TestParallelPushes(t *testing.T) {
 	}
 }
 
+// TestSend: layers that were sent before are not sent again, and nothing but that
+// becomes of them.
+func TestSend(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Jobs = 1 })
+	img := randomImage(t, 10<<10, 2)
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := []string{"HEAD /v2/a/blobs/DIGEST", "POST /v2/a/blobs/uploads/", "PUT /v2/a/blobs/uploads/"}
+	for range 2 {
+		if err := f.c.Send(t.Context(), f.repo(t, "a"), layers[:1], Auth{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(append(blob, blob[0]), summary(f.Requests())); diff != "" {
+		t.Errorf("sent twice (-want +got):\n%s", diff)
+	}
+	size, err := layers[0].Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats, err := f.c.Push(t.Context(), f.repo(t, "a"), img, Auth{}); err != nil || stats.Existing != size {
+		t.Errorf("pushed %+v, %v: of %d bytes that were there", stats, err, size)
+	}
+	puts := 0
+	for _, r := range summary(f.Requests()) {
+		if r == blob[2] {
+			puts++
+		}
+	}
+	if puts != 2 { // the other layer, the configuration
+		t.Errorf("%d blobs were sent with the image", puts)
+	}
+}
+
 func TestNewErrors(t *testing.T) {
 	dir := t.TempDir()
 	notPEM := dir + "/ca.pem"

@@ -49,7 +49,9 @@ func (r *runner) bake(ctx context.Context, res *Result, from *bake.Artifact) err
 	if err != nil {
 		return err
 	}
-	made, closed, err := r.machine(ctx, builder, job, res)
+	early := r.sender(ctx, b)
+	defer early.stop()
+	made, closed, err := r.machine(ctx, builder, job, res, early)
 	defer closed()
 	if err != nil {
 		return err
@@ -95,7 +97,7 @@ func (e *cutShort) Unwrap() []error { return []error{e.cause, e.err} }
 // machine starts the machine, takes it through the steps and commits it. The
 // machine is then closed, or detached; what follows need not wait for that:
 // closed does.
-func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job, res *Result) (_ bake.Artifact, closed func(), _ error) {
+func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job, res *Result, early *sender) (_ bake.Artifact, closed func(), _ error) {
 	m, cache, err := r.start(ctx, builder, job, res)
 	if err != nil {
 		return bake.Artifact{}, func() {}, fmt.Errorf("%s builder: %w", job.Type, err)
@@ -104,7 +106,7 @@ func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job
 		made, err := builder.(bake.Resumer).Image(ctx, job, cache.checkpoints())
 		return named(made, res.Bake.From), func() {}, err
 	}
-	made, err := r.provision(ctx, m, job, res, cache)
+	made, err := r.provision(ctx, m, job, res, cache, early)
 	var lacks *withheldError
 	detach := err != nil && !errors.As(err, &lacks) && r.failed(ctx, m, job, res)
 	done := make(chan struct{})

@@ -46,7 +46,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // provision takes the machine through the bake's steps and commits: after
 // every step, or once at the end where layers are squashed or dear.
-func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, res *Result, cache *stepCache) (made bake.Artifact, err error) {
+func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, res *Result, cache *stepCache, early *sender) (made bake.Artifact, err error) {
 	b, each := res.Bake, r.each(res.Bake)
 	last := len(b.Steps) - 1
 	for i := len(res.Steps); i <= last; i++ {
@@ -61,6 +61,7 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 				return made, fmt.Errorf("commit: %w", err)
 			}
 			cache.keep(ctx, i, made)
+			early.send(made)
 		}
 	}
 	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: r.createdBy(b, last), Secret: r.lastGiven(b, each)}); err != nil {

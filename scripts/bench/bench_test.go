@@ -166,9 +166,11 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	since, err := all.sinceSteps("push")
-	if want := 2.0 + 5; err != nil || since != want {
-		t.Errorf("since the steps: %v, error %v, want %v", since, err, want)
+	if from, err := all.fromSteps(); err != nil || from != 12 {
+		t.Errorf("from the steps on: %v, error %v, want 12", from, err)
+	}
+	if _, err := all[4:].fromSteps(); err == nil {
+		t.Error("a bake without steps gives no error")
 	}
 	took, err := all.post("other")
 	if err != nil || took != 1 {
@@ -177,8 +179,10 @@ func TestEvents(t *testing.T) {
 	if _, err := all.post("none"); err == nil {
 		t.Error("a post-processor that did not run gives no error")
 	}
-	if _, err := all[:5].published("push"); err == nil {
-		t.Error("a push that did not end gives no error")
+	for _, of := range []string{"push", ""} {
+		if _, err := all[:5].published(of); err == nil {
+			t.Errorf("a push that did not end gives no error (%q)", of)
+		}
 	}
 	if _, err := parseEvents("panic: no"); err == nil {
 		t.Error("what is no event gives no error")

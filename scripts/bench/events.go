@@ -12,7 +12,6 @@ import (
 type event struct {
 	Time time.Time `json:"time"`
 	Type string    `json:"type"`
-	Step int       `json:"step"`
 	Text string    `json:"text"`
 }
 
@@ -41,9 +40,12 @@ func (all events) started(post string) (int, error) {
 	return 0, fmt.Errorf("no event says that post-processor %s began", post)
 }
 
-// published is when a post-processor had pushed.
+// published is when a post-processor had pushed; "": the bake itself.
 func (all events) published(post string) (time.Time, error) {
-	begin, err := all.started(post)
+	begin, err := 0, error(nil)
+	if post != "" {
+		begin, err = all.started(post)
+	}
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -65,27 +67,17 @@ func (all events) post(name string) (float64, error) {
 	return end.Sub(all[begin].Time).Seconds(), err
 }
 
-// sinceSteps is the time from the end of the first step to a post-processor's
-// push, less that of the steps after it, in seconds.
-func (all events) sinceSteps(post string) (float64, error) {
-	end, err := all.published(post)
+// fromSteps is the time from the start of the first step to the bake's push, in
+// seconds.
+func (all events) fromSteps() (float64, error) {
+	end, err := all.published("")
 	if err != nil {
 		return 0, err
 	}
-	var total time.Duration
-	var stepEnded time.Time
 	for _, e := range all {
-		switch e.Type {
-		case "step-finished":
-			stepEnded = e.Time
-		case "step-started":
-			if !stepEnded.IsZero() {
-				total += e.Time.Sub(stepEnded)
-			}
+		if e.Type == "step-started" {
+			return end.Sub(e.Time).Seconds(), nil
 		}
 	}
-	if stepEnded.IsZero() {
-		return 0, fmt.Errorf("no event says that a step ended")
-	}
-	return (total + end.Sub(stepEnded)).Seconds(), nil
+	return 0, fmt.Errorf("no event says that a step began")
 }
