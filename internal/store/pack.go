@@ -29,11 +29,12 @@ var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
 // at a time, however many layers there are.
 type presses struct {
 	room chan struct{} // taken by a block from when it is full until it is written
-	free sync.Pool     // of *press
+	free chan *press   // as many as are worth keeping, also past a garbage collection
 }
 
 func newPresses() *presses {
-	return &presses{room: make(chan struct{}, 2*runtime.GOMAXPROCS(0)+2)}
+	room := 2*runtime.GOMAXPROCS(0) + 2
+	return &presses{room: make(chan struct{}, room), free: make(chan *press, room)}
 }
 
 // press is a block and what it takes to compress it.
@@ -49,16 +50,21 @@ type press struct {
 }
 
 func (p *presses) take() *press {
-	if b, ok := p.free.Get().(*press); ok {
+	select {
+	case b := <-p.free:
 		return b
+	default:
+		return &press{}
 	}
-	return &press{}
 }
 
 func (p *presses) giveBack(b *press) {
 	b.plain, b.dict, b.last, b.err = b.plain[:0], nil, false, nil
 	b.packed.Reset()
-	p.free.Put(b)
+	select {
+	case p.free <- b:
+	default:
+	}
 }
 
 // compress makes a piece of a deflate stream that ends at a byte.
