@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,10 +49,27 @@ func openFolder(dir string) (fs.FS, error) {
 func (f *folder) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.leave()
+}
+
+func (f *folder) leave() {
 	if f.near != nil {
 		f.near.Close()
 		f.near = nil
 	}
+}
+
+// enter opens a directory, unless it is the one that is kept.
+func (f *folder) enter(dir string) (fd int, err error) {
+	if f.near == nil || f.dir != dir {
+		near, err := f.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return -1, err
+		}
+		f.leave()
+		f.near, f.dir = near, dir
+	}
+	return int(f.near.Fd()), nil
 }
 
 // Stat tells what is at a path.
@@ -65,11 +84,49 @@ func (f *folder) Lstat(name string) (fs.FileInfo, error) {
 	return f.rootFiles.Lstat(name)
 }
 
-// ReadDir tells what is in a directory.
+// ReadDir tells what is in a directory: names and types, as the directory itself
+// has them.
 func (f *folder) ReadDir(name string) ([]fs.DirEntry, error) {
-	f.forget()
-	return f.rootFiles.ReadDir(name)
+	list, err := f.list(name)
+	if err != nil {
+		return f.rootFiles.ReadDir(name) // which says what is wrong
+	}
+	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	for i, d := range list {
+		list[i] = entry{d, f, path.Join(name, d.Name())}
+	}
+	return list, nil
 }
+
+func (f *folder) list(name string) ([]fs.DirEntry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leave() // also since one can be listed only once
+	if !fs.ValidPath(name) {
+		return nil, fs.ErrInvalid
+	}
+	fd, err := f.enter(name)
+	if err != nil {
+		return nil, err
+	}
+	fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	dir := os.NewFile(uintptr(fd), name) // one of os.Root asks about every entry
+	defer dir.Close()
+	return dir.ReadDir(-1)
+}
+
+// entry is one of a directory.
+type entry struct {
+	fs.DirEntry
+	folder *folder
+	path   string
+}
+
+// Info asks the folder: the entry itself would look wherever its path leads to.
+func (e entry) Info() (fs.FileInfo, error) { return e.folder.Lstat(e.path) }
 
 // Open opens a file. What is no regular file of its directory, as a link that
 // leads to another one, is opened from the top.
@@ -86,17 +143,11 @@ func (f *folder) Open(name string) (fs.File, error) {
 func (f *folder) openNear(dir, name string) (fs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.near == nil || f.dir != dir {
-		near, err := f.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, err
-		}
-		if f.near != nil {
-			f.near.Close()
-		}
-		f.near, f.dir = near, dir
+	near, err := f.enter(dir)
+	if err != nil {
+		return nil, err
 	}
-	fd, err := unix.Openat(int(f.near.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(near, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}

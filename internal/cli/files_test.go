@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // tree writes files; a content that starts with -> is a symbolic link.
@@ -160,4 +162,71 @@ func TestFolderDigest(t *testing.T) {
 			t.Errorf("without %q: %s, %v; want %s", exclude, got, err, want)
 		}
 	}
+}
+
+// A directory is listed as any other file system lists it.
+func TestFolderReadDir(t *testing.T) {
+	dir := tree(t, map[string]string{"in/b": "B", "in/a": "", "in/a-": "x", "in/d/e": "E", "in/link": "->d", "in/out": "->/etc/passwd", "in/gone": "->nowhere"})
+	if err := unix.Mkfifo(filepath.Join(dir, "in", "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("in", filepath.Join(dir, "way")); err != nil {
+		t.Fatal(err)
+	}
+	root, err := openFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := root.(fs.ReadDirFS)
+	plain := os.DirFS(dir)
+	for _, name := range []string{".", "in", "way"} {
+		got, err := files.ReadDir(name)
+		want, wantErr := fs.ReadDir(plain, name)
+		if err != nil || wantErr != nil || len(got) != len(want) {
+			t.Fatalf("%s: %d entries, want %d; %v, %v", name, len(got), len(want), err, wantErr)
+		}
+		for i := range want {
+			info, err := got[i].Info()
+			wantInfo, wantErr := want[i].Info()
+			if err != nil || wantErr != nil || fs.FormatDirEntry(got[i]) != fs.FormatDirEntry(want[i]) || fs.FormatFileInfo(info) != fs.FormatFileInfo(wantInfo) {
+				t.Errorf("%s: %v, want %v; %v, %v", name, got[i], want[i], err, wantErr)
+			}
+		}
+	}
+	for name, want := range map[string]string{"no": "no such file", "../x": "invalid", "/etc": "invalid", "": "invalid"} {
+		if list, err := files.ReadDir(name); err == nil || !strings.Contains(err.Error(), want) || len(list) > 0 {
+			t.Errorf("%q: %d entries, %v; want %s", name, len(list), err, want)
+		}
+	}
+	list, err := files.ReadDir("in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Entries are asked about below the folder, whatever has become of it.
+	if err := errors.Join(os.Rename(filepath.Join(dir, "in"), filepath.Join(dir, "was")), os.Symlink("/", filepath.Join(dir, "in"))); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := list[0].Info(); err == nil {
+		t.Errorf("it leads out: %v", info)
+	}
+}
+
+// A directory is whole for everybody who lists it at once.
+func TestFolderReadDirAtOnce(t *testing.T) {
+	files, err := openFolder(tree(t, map[string]string{"in/a": "", "in/b": "", "in/d/c": ""}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 200 {
+				if list, err := fs.ReadDir(files, "in"); err != nil || len(list) != 3 {
+					t.Errorf("%d entries, %v", len(list), err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
 }
