@@ -7,14 +7,73 @@ import (
 	"io"
 	"io/fs"
 	pathpkg "path"
+	"path/filepath"
 	"runtime"
 	"strings"
 
 	"github.com/moby/patternmatcher"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/diag"
 )
 
 const readBuffer = 64 << 10
+
+// fileDigest checks what a component reads, and makes its digest later: that of a
+// file's content, or of a folder's listing, a line for every file in it with mode,
+// digest and path.
+func fileDigest(dir string, files fs.FS, in bake.Input) (func() (string, error), error) {
+	path, err := inputPath(dir, in)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fs.Stat(files, path); err != nil {
+		return nil, err
+	}
+	if _, err := patternmatcher.New(in.Exclude); err != nil {
+		return nil, fmt.Errorf("exclude: %w", err)
+	}
+	f, err := files.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	return func() (string, error) { return pathDigest(files, path, in.Exclude) }, nil
+}
+
+func pathDigest(files fs.FS, path string, exclude []string) (string, error) {
+	info, err := fs.Stat(files, path)
+	switch {
+	case err != nil:
+		return "", err
+	case info.IsDir():
+		return folderDigest(files, path, exclude)
+	}
+	return contentDigest(files, path, make([]byte, readBuffer))
+}
+
+// inputPath is where an input is in the folder.
+func inputPath(dir string, in bake.Input) (string, error) {
+	path := filepath.ToSlash(in.Path)
+	if filepath.IsAbs(in.Path) {
+		rel, err := filepath.Rel(dir, in.Path)
+		if err != nil {
+			return "", err
+		}
+		path = filepath.ToSlash(rel)
+	}
+	path = strings.TrimSuffix(strings.TrimPrefix(path, "./"), "/")
+	if path == "" {
+		path = "."
+	}
+	if !fs.ValidPath(path) {
+		return "", diag.Problem{Pos: in.Pos, Text: fmt.Sprintf("%s is outside the template's folder", in.Path), Hint: "only files below the folder of the template can be read"}
+	}
+	return path, nil
+}
 
 // contentDigest hashes a file, reading it into the buffer.
 func contentDigest(files fs.FS, path string, buf []byte) (string, error) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -56,7 +57,12 @@ func (a *App) printPlan(p plan.Plan, matrix, asJSON bool) error {
 		}
 		return writeText(a.Stdout, string(text)+"\n")
 	case asJSON:
-		return writeJSON(a.Stdout, p)
+		err := writeJSON(a.Stdout, p)
+		var digest *json.MarshalerError
+		if errors.As(err, &digest) { // of a file that cannot be read
+			return &exitError{ExitTemplate, digest.Err}
+		}
+		return err
 	}
 	return writeText(a.Stdout, plan.Tree(p))
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -98,7 +97,7 @@ func (a *App) facts(ctx context.Context, o opened, s selection, runID string, st
 	f := plan.Facts{
 		Root: o.home, Cwd: a.Dir, Time: started, UUID: runID, Version: a.Version,
 		CI: a.ci(), AllowHostExec: s.allowHostExec,
-		Digest: func(in bake.Input) (string, error) { return fileDigest(o.dir, o.files, in) },
+		Digest: func(in bake.Input) (func() (string, error), error) { return fileDigest(o.dir, o.files, in) },
 	}
 	if text := a.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)
@@ -171,32 +170,4 @@ func (a *App) varFiles(o opened, names []string) ([]vars.File, error) {
 		files = append(files, vars.File{Name: name, Data: data})
 	}
 	return files, nil
-}
-
-// fileDigest is the digest of a file's content, or of a folder's listing: a
-// line for every file in it with mode, digest and path.
-func fileDigest(dir string, files fs.FS, in bake.Input) (string, error) {
-	path := filepath.ToSlash(in.Path)
-	if filepath.IsAbs(in.Path) {
-		rel, err := filepath.Rel(dir, in.Path)
-		if err != nil {
-			return "", err
-		}
-		path = filepath.ToSlash(rel)
-	}
-	path = strings.TrimSuffix(strings.TrimPrefix(path, "./"), "/")
-	if path == "" {
-		path = "."
-	}
-	if !fs.ValidPath(path) {
-		return "", diag.Problem{Pos: in.Pos, Text: fmt.Sprintf("%s is outside the template's folder", in.Path), Hint: "only files below the folder of the template can be read"}
-	}
-	info, err := fs.Stat(files, path)
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return contentDigest(files, path, make([]byte, readBuffer))
-	}
-	return folderDigest(files, path, in.Exclude)
 }

@@ -26,9 +26,9 @@ type Facts struct {
 	Epoch   *time.Time     // SOURCE_DATE_EPOCH
 	Tags    []string       // what the tag "auto" stands for; none: not known
 
-	// Digest is the digest of a host file or folder that a component reads.
-	// Nil: the plan has no digests.
-	Digest func(bake.Input) (string, error)
+	// Digest checks a host file or folder that a component reads, and gives what
+	// makes its digest, which takes reading it. Nil: the plan has no digests.
+	Digest func(bake.Input) (func() (string, error), error)
 
 	CI            bool // nobody watches: commands on the host must be permitted
 	AllowHostExec bool
@@ -129,7 +129,8 @@ func Secrets(full value.Scope) []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// digests fills in the digests of a component's inputs, each file read once.
+// digests checks a component's inputs, and has a digest for each that is made
+// when it is asked for: once, however many components read the file.
 func (p *planner) digests(inputs []bake.Input, pos diag.Pos) []Input {
 	var out []Input
 	for _, in := range inputs {
@@ -139,7 +140,7 @@ func (p *planner) digests(inputs []bake.Input, pos diag.Pos) []Input {
 		key := fmt.Sprintf("%q", append([]string{in.Path}, in.Exclude...))
 		found, done := p.digested[key]
 		if !done && p.facts.Digest != nil {
-			found.digest, found.err = p.facts.Digest(in)
+			found = p.newDigested(in)
 			p.digested[key] = found
 		}
 		switch {
@@ -154,6 +155,20 @@ func (p *planner) digests(inputs []bake.Input, pos diag.Pos) []Input {
 }
 
 type digested struct {
-	digest string
+	digest *Digest
 	err    error
+}
+
+func (p *planner) newDigested(in bake.Input) digested {
+	makeIt, err := p.facts.Digest(in)
+	if err != nil {
+		return digested{err: err}
+	}
+	return digested{digest: NewDigest(func() (string, error) {
+		text, err := makeIt()
+		if err != nil {
+			err = fmt.Errorf("file %q: %w", in.Path, err)
+		}
+		return text, err
+	})}
 }

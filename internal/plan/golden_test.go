@@ -123,12 +123,9 @@ func settings(text string) planCase {
 	return c
 }
 
-func (c planCase) digest(in bake.Input) (string, error) {
+func (c planCase) digest(in bake.Input) (func() (string, error), error) {
 	data, err := fs.ReadFile(c.folder, in.Path)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("sha256:%.4x", sha256.Sum256(data)), nil
+	return func() (string, error) { return fmt.Sprintf("sha256:%.4x", sha256.Sum256(data)), nil }, err
 }
 
 func parse(name string, src []byte) (template.Template, diag.List) {

@@ -117,6 +117,6 @@ type PostCommon struct {
 
 // Input is a host file that a component reads, with its content's digest.
 type Input struct {
-	Path   string `json:"path"`
-	Digest string `json:"digest,omitempty"` // sha256:…; of a directory: of its canonical listing
+	Path   string  `json:"path"`
+	Digest *Digest `json:"digest,omitempty"` // nil: the plan has none
 }

@@ -133,18 +133,24 @@ func TestInputs(t *testing.T) {
 		return template.Provisioner{Component: component(line, "shell", value.Object{{Key: "script", Node: value.Node{Pos: diag.Pos{File: "t", Line: line, Column: 9}, V: script}}})}
 	}
 	tmpl := hand(template.Image{Builders: []template.Builder{docker(1, "a"), docker(1, "b")}, Provisioners: []template.Provisioner{
-		step(2, "one.sh"), step(3, "one.sh"), step(4, "gone.sh"), step(5, "denied.sh"),
+		step(2, "one.sh"), step(3, "one.sh"), step(4, "gone.sh"), step(5, "denied.sh"), step(6, "torn.sh"),
 	}})
-	var read []string
-	facts := plan.Facts{Digest: func(in bake.Input) (string, error) {
-		read = append(read, in.Path)
+	var checked, read []string
+	facts := plan.Facts{Digest: func(in bake.Input) (func() (string, error), error) {
+		checked = append(checked, in.Path)
 		switch in.Path {
 		case "gone.sh":
-			return "", fmt.Errorf("lstat: %w", os.ErrNotExist)
+			return nil, fmt.Errorf("lstat: %w", os.ErrNotExist)
 		case "denied.sh":
-			return "", errors.New("permission denied")
+			return nil, errors.New("permission denied")
 		}
-		return "sha256:1", nil
+		return func() (string, error) {
+			read = append(read, in.Path)
+			if in.Path == "torn.sh" {
+				return "", errors.New("input/output error")
+			}
+			return "sha256:1", nil
+		}, nil
 	}}
 	p, _, problems := plan.Make(tmpl, vars.Resolved{}, catalog(), facts, plan.Options{})
 	want := `t:4:9: file "gone.sh" is not there (paths are relative to the template's folder)
@@ -152,11 +158,26 @@ t:5:9: file "denied.sh": permission denied`
 	if problems.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", problems.Error(), want)
 	}
-	if got := strings.Join(read, " "); got != "one.sh gone.sh denied.sh" {
-		t.Errorf("read %s: each file is read once", got)
+	if got := strings.Join(checked, " "); got != "one.sh gone.sh denied.sh torn.sh" || len(read) > 0 {
+		t.Errorf("checked %s, once each, and read %s", got, read)
 	}
-	if got := p.Images[0].Bakes[1].Steps[1].Inputs; len(got) != 1 || got[0].Digest != "sha256:1" {
-		t.Errorf("inputs %v", got)
+	steps := p.Images[0].Bakes[1].Steps
+	if got := steps[1].Inputs[0].Digest.Known(); got != "" {
+		t.Errorf("the digest is known before it is asked for: %s", got)
+	}
+	for range 2 {
+		if text, err := json.Marshal(steps[:2]); err != nil || strings.Count(string(text), `"digest":"sha256:1"`) != 2 {
+			t.Errorf("%s, %v", text, err)
+		}
+	}
+	if got := steps[0].Inputs[0].Digest.Known(); got != "sha256:1" || len(read) != 1 {
+		t.Errorf("known %q; read %s: each file is read once", got, read)
+	}
+	if _, err := json.Marshal(steps[4]); err == nil || !strings.Contains(err.Error(), `file "torn.sh": input/output error`) {
+		t.Errorf("what cannot be read: %v", err)
+	}
+	if got := steps[4].Inputs[0].Digest.Known(); got != "" || len(read) != 2 {
+		t.Errorf("known %q; read %s", got, read)
 	}
 }
 

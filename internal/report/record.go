@@ -167,7 +167,10 @@ func (in Input) materials(res run.Result) []Material {
 	}
 	add := func(inputs []plan.Input) {
 		for _, i := range inputs {
-			list = append(list, Material{Kind: "file", Name: i.Path, Digest: i.Digest})
+			if Status(res) == "done" { // else nothing is read just to tell of it
+				_, _ = i.Digest.Get() // one that cannot be had is not told
+			}
+			list = append(list, Material{Kind: "file", Name: i.Path, Digest: i.Digest.Known()})
 		}
 	}
 	add(res.Bake.Inputs)

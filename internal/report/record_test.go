@@ -34,6 +34,10 @@ func (n needs) Eval(value.Scope) (value.Node, error) {
 	return value.Node{}, &value.UnknownError{Name: n[0]}
 }
 
+func digest(text string, err error) *plan.Digest {
+	return plan.NewDigest(func() (string, error) { return text, err })
+}
+
 func input(t *testing.T) report.Input {
 	redactor := &secret.Redactor{}
 	if err := redactor.Add(canary); err != nil {
@@ -67,7 +71,7 @@ func input(t *testing.T) report.Input {
 				Bake: plan.Bake{
 					Name: "base.docker", Image: "base", Builder: "docker", Type: "docker", After: []string{"assets.docker"},
 					Publish: []plan.Target{{Repository: "ghcr.io/acme/base", Tags: []string{"1", "latest"}}},
-					Steps:   []plan.Step{{Type: "file", Body: body, Inputs: []plan.Input{{Path: "dist", Digest: "sha256:4567"}}}},
+					Steps:   []plan.Step{{Type: "file", Body: body, Inputs: []plan.Input{{Path: "dist", Digest: digest("sha256:4567", nil)}}}},
 				},
 				Started: started, Seconds: 10, Artifacts: []bake.Artifact{base}, Published: base.Refs, Tags: []string{"ghcr.io/acme/base:1", "ghcr.io/acme/base:latest"},
 				Steps: []run.StepResult{{Title: "file: dist", Seconds: 0.5, Attempts: 1}},
@@ -103,6 +107,37 @@ func TestRecord(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("-want +got (-update rewrites it):\n%s", diff)
+	}
+}
+
+// Of a bake that failed nothing is read for the record; a digest that cannot be had
+// is not in it.
+func TestDigestsOfMaterials(t *testing.T) {
+	for name, test := range map[string]struct {
+		res   run.Result
+		asked bool
+		err   error
+		want  string
+	}{
+		"done":              {want: "sha256:1"},
+		"changed":           {err: errors.New("f changed while it was baked")},
+		"failed":            {res: run.Result{Err: errors.New("x")}},
+		"failed, but known": {res: run.Result{Err: errors.New("x")}, asked: true, want: "sha256:1"},
+		"failed and torn":   {res: run.Result{Err: errors.New("x")}, asked: true, err: errors.New("x")},
+		"skipped":           {res: run.Result{Skipped: "x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := digest("sha256:1", test.err)
+			if test.asked {
+				_, _ = d.Get()
+			}
+			test.res.Bake.Steps = []plan.Step{{Inputs: []plan.Input{{Path: "f", Digest: d}}}}
+			in := input(t)
+			in.Results = []run.Result{test.res}
+			if got := report.New(in).Bakes[0].Materials[0].Digest; got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strings"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/plan"
@@ -14,22 +16,25 @@ import (
 
 // Cache keeps what steps did, so that a later run need not do it again.
 type Cache interface {
-	// Open is the cache as one bake sees it, whose steps have these keys: all,
-	// or those up to the first that may not be cached.
-	Open(ctx context.Context, b plan.Bake, keys []Key) BakeCache
+	// Open is the cache as one bake sees it.
+	Open(ctx context.Context, b plan.Bake) BakeCache
 }
 
 // BakeCache is one bake's view of a Cache. What it cannot do costs time only,
 // so it reports problems by itself and not here.
 type BakeCache interface {
+	// Knows reports whether a step of this sketch may have been kept, whatever
+	// was in its files. It is asked before they are read for a key.
+	Knows(ctx context.Context, sketch string) bool
 	// Find gives the checkpoint of a key. Its layers may have to be fetched
 	// when they are read.
 	Find(ctx context.Context, key Key) (bake.Checkpoint, bool)
 	// Keep remembers the checkpoint of a key.
 	Keep(ctx context.Context, key Key, made bake.Checkpoint)
 	// Close writes what is to be written elsewhere. It is called once, when
-	// the bake has succeeded.
-	Close(ctx context.Context)
+	// the bake has succeeded, with the keys of all steps or of those up to the
+	// first that may not be cached; with none if they could not be made.
+	Close(ctx context.Context, keys []Key)
 	// Check is called when a bake failed that had something of the cache. It
 	// reads all that was given or kept, sees to it that what is damaged is not
 	// given again, and returns what it found; nil: nothing is damaged.
@@ -39,14 +44,18 @@ type BakeCache interface {
 // Key identifies a tree: the source and every step so far with all they depend
 // on, but for the values of secrets.
 type Key struct {
-	ID   string // SHA-256, as hex
-	Step int    // the last step, from 1
-	Of   Inputs // what ID is made of, besides the key before
+	ID     string // SHA-256, as hex
+	Sketch string // likewise, but for what is in the host's files
+	Step   int    // the last step, from 1
+	Of     Inputs // what ID is made of, besides the key before
 }
 
 // Inputs are what a step's result depends on, by name: what a key is made of,
 // and what explains a miss.
 type Inputs map[string]string
+
+// fileInput begins the names of inputs that are digests of the host's files.
+const fileInput = "file "
 
 // keyVersion changes when the same inputs shall no longer give the same keys.
 const keyVersion = "1"
@@ -54,22 +63,37 @@ const keyVersion = "1"
 // stepCache is what a bake has in the cache.
 type stepCache struct {
 	BakeCache
-	keys []Key // of the steps that may be cached, from the first one on
+	keyring
 	done []bake.Checkpoint
+	warn func(text string)
+	lost bool // no more keys can be made, and that was said
 }
 
-// keep remembers what a step did, unless it is one that may not be cached.
+// keep remembers what a step did, unless it is one that may not be cached, or
+// nobody can say any more what it was made of.
 func (c *stepCache) keep(ctx context.Context, step int, a bake.Artifact) {
-	if c != nil && step >= 0 && step < len(c.keys) && len(a.Steps) > 0 && !a.Steps[len(a.Steps)-1].Partial {
-		c.Keep(ctx, c.keys[step], a.Steps[len(a.Steps)-1])
+	if c == nil || c.lost || step < 0 || step >= len(c.steps) || len(a.Steps) == 0 || a.Steps[len(a.Steps)-1].Partial {
+		return
 	}
+	key, err := c.key(step)
+	if err != nil {
+		c.lost = true
+		c.warn(fmt.Sprintf("%v: step %d is not kept in the cache", err, step+1))
+		return
+	}
+	c.Keep(ctx, key, a.Steps[len(a.Steps)-1])
 }
 
 // close ends the cache's work after a bake that succeeded.
 func (c *stepCache) close(ctx context.Context) {
-	if c != nil {
-		c.Close(ctx)
+	if c == nil {
+		return
 	}
+	if err := c.all(); err != nil {
+		c.Close(ctx, nil)
+		return
+	}
+	c.Close(ctx, c.keys)
 }
 
 // cached finds how far an earlier bake came on the same source; nothing when
@@ -83,27 +107,38 @@ func (r *runner) cached(ctx context.Context, res *Result, source string) (*stepC
 	if err != nil {
 		return nil, err
 	}
-	c := &stepCache{BakeCache: r.Cache.Open(ctx, b, keys), keys: keys}
+	c := &stepCache{BakeCache: r.Cache.Open(ctx, b), keyring: keys, warn: func(text string) {
+		r.emit(b.Name, bake.Event{Type: bake.Warned, Text: text})
+	}}
 	if res.anew {
 		return c, nil
 	}
 	if !r.each(b) { // one checkpoint for all steps, or none
-		if last := len(keys) - 1; last >= 0 && last == len(b.Steps)-1 && !r.ignored(b, last) {
+		if last := len(c.steps) - 1; last >= 0 && last == len(b.Steps)-1 {
 			r.find(ctx, c, b, last)
 		}
 		return c, nil
 	}
-	for i := range keys {
-		if r.ignored(b, i) || !r.find(ctx, c, b, i) {
+	for i := range c.steps {
+		if !r.find(ctx, c, b, i) {
 			break
 		}
 	}
 	return c, nil
 }
 
-// find adds the checkpoint of a step to those that are done.
+// find adds the checkpoint of a step to those that are done. The host's files are
+// read for it only where something may be found. One that cannot be read is the
+// step's to tell.
 func (r *runner) find(ctx context.Context, c *stepCache, b plan.Bake, step int) bool {
-	made, ok := c.Find(ctx, c.keys[step])
+	if r.ignored(b, step) || !c.Knows(ctx, c.steps[step].sketch) {
+		return false
+	}
+	key, err := c.key(step)
+	if err != nil {
+		return false
+	}
+	made, ok := c.Find(ctx, key)
 	if ok {
 		made.CreatedBy = r.createdBy(b, step)
 		c.done = append(c.done, made)
@@ -148,8 +183,71 @@ func (r *runner) ignored(b plan.Bake, step int) bool {
 	return false
 }
 
-// keys are those of the steps up to the first that may not be cached.
-func (r *runner) keys(ctx context.Context, b plan.Bake, source string) ([]Key, error) {
+// keyring has the keys of the steps up to the first that may not be cached.
+type keyring struct {
+	steps []keyless
+	keys  []Key // those made so far
+}
+
+// keyless is a step whose files are not read yet.
+type keyless struct {
+	of     Inputs // without digests of files
+	files  []plan.Input
+	sketch string
+}
+
+// key makes the key of a step, and those that it is made of.
+func (k *keyring) key(step int) (Key, error) {
+	for i := len(k.keys); i <= step; i++ {
+		s, before := k.steps[i], ""
+		if i > 0 {
+			before = k.keys[i-1].ID
+		}
+		of := maps.Clone(s.of)
+		for _, in := range s.files {
+			digest, err := in.Digest.Get()
+			if err != nil {
+				return Key{}, err
+			}
+			of[fileInput+in.Path] = digest
+		}
+		k.keys = append(k.keys, Key{ID: of.hash(before), Sketch: s.sketch, Step: i + 1, Of: of})
+	}
+	return k.keys[step], nil
+}
+
+// all makes the keys that are not made yet.
+func (k *keyring) all() error {
+	if len(k.steps) == 0 {
+		return nil
+	}
+	_, err := k.key(len(k.steps) - 1)
+	return err
+}
+
+// Sketches are those of steps whose keys were made of these inputs.
+func Sketches(steps []Inputs) (sketches []string) {
+	before := ""
+	for _, of := range steps {
+		before = of.sketch().hash(before)
+		sketches = append(sketches, before)
+	}
+	return sketches
+}
+
+// sketch has the inputs without digests of files.
+func (of Inputs) sketch() Inputs {
+	of = maps.Clone(of)
+	for name := range of {
+		if strings.HasPrefix(name, fileInput) {
+			of[name] = ""
+		}
+	}
+	return of
+}
+
+// keys prepares those of the steps up to the first that may not be cached.
+func (r *runner) keys(ctx context.Context, b plan.Bake, source string) (k keyring, err error) {
 	seed := Inputs{
 		"version": keyVersion, "source": source, "bake": b.Name, "image": b.Image, "builder": b.Builder, "type": b.Type,
 		"platform": b.Platform, "layers": b.Layers, "keep": fmt.Sprintf("%q", b.Keep),
@@ -157,7 +255,6 @@ func (r *runner) keys(ctx context.Context, b plan.Bake, source string) ([]Key, e
 	if b.Epoch != nil {
 		seed["SOURCE_DATE_EPOCH"] = fmt.Sprint(b.Epoch.Unix())
 	}
-	var keys []Key
 	before := ""
 	for i, s := range b.Steps {
 		if !s.Cache {
@@ -165,7 +262,7 @@ func (r *runner) keys(ctx context.Context, b plan.Bake, source string) ([]Key, e
 		}
 		of, err := r.inputs(ctx, b, s)
 		if err != nil {
-			return nil, err
+			return k, err
 		}
 		if i == 0 {
 			for name, text := range seed {
@@ -173,13 +270,13 @@ func (r *runner) keys(ctx context.Context, b plan.Bake, source string) ([]Key, e
 			}
 		}
 		before = of.hash(before)
-		keys = append(keys, Key{ID: before, Step: i + 1, Of: of})
+		k.steps = append(k.steps, keyless{of, s.Inputs, before})
 	}
-	return keys, nil
+	return k, nil
 }
 
-// inputs are what a step depends on by itself. Expressions that read secrets
-// stand there as they are written.
+// inputs are what a step depends on by itself, but for what is in the host's files.
+// Expressions that read secrets stand there as they are written.
 func (r *runner) inputs(ctx context.Context, b plan.Bake, s plan.Step) (Inputs, error) {
 	body, err := json.Marshal(placeless(s.Body.Plain()))
 	if err != nil {
@@ -198,7 +295,7 @@ func (r *runner) inputs(ctx context.Context, b plan.Bake, s plan.Step) (Inputs, 
 		of["mounts"] = string(mounts)
 	}
 	for _, in := range s.Inputs {
-		of["file "+in.Path] = in.Digest
+		of[fileInput+in.Path] = ""
 	}
 	if s.Reads != "" {
 		digest, err := stages{r.bakes, b, r.Images}.Digest(ctx, s.Reads)

@@ -24,13 +24,26 @@ import (
 
 // memory is a cache of one test.
 type memory struct {
-	mu   sync.Mutex
-	kept map[string]bake.Checkpoint
+	mu       sync.Mutex
+	kept     map[string]bake.Checkpoint
+	sketches map[string]bool
+	closed   []run.Key // what Close was given last
 }
 
-func (m *memory) Open(context.Context, plan.Bake, []run.Key) run.BakeCache { return m }
-func (m *memory) Close(context.Context)                                    {}
-func (m *memory) Check(context.Context) error                              { return nil }
+func (m *memory) Open(context.Context, plan.Bake) run.BakeCache { return m }
+func (m *memory) Check(context.Context) error                   { return nil }
+
+func (m *memory) Close(_ context.Context, keys []run.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = keys
+}
+
+func (m *memory) Knows(_ context.Context, sketch string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sketches[sketch]
+}
 
 func (m *memory) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool) {
 	m.mu.Lock()
@@ -42,7 +55,7 @@ func (m *memory) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool) {
 func (m *memory) Keep(_ context.Context, key run.Key, made bake.Checkpoint) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.kept[key.ID] = made
+	m.kept[key.ID], m.sketches[key.Sketch] = made, true
 }
 
 // cached makes every step of a bake one that may be cached.
@@ -107,7 +120,7 @@ func (m *resumed) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 
 func cacheWorld(t *testing.T) *world {
 	w := newWorld(t)
-	w.Cache = &memory{kept: map[string]bake.Checkpoint{}}
+	w.Cache = &memory{kept: map[string]bake.Checkpoint{}, sketches: map[string]bool{}}
 	w.Scope = value.Scope{}.With(map[string]value.Entry{"var.token": value.Known("hush")})
 	w.Catalog.Builders = append(w.Catalog.Builders, bake.Define(bake.Spec[body, bake.Builder]{
 		Name: "resumer", New: func(body) (bake.Builder, error) { return resumer{w.builder, "sha256:base"}, nil },
@@ -136,7 +149,9 @@ func TestCache(t *testing.T) {
 	}{
 		"nothing changed":       {want: "(a) (b) (c)"},
 		"the last step changed": {change: func(b *plan.Bake) { b.Steps[2].Common.CacheKey = "x" }, want: "(a) (b) c"},
-		"the first step's file": {change: func(b *plan.Bake) { b.Steps[0].Inputs = []plan.Input{{Path: "f", Digest: "sha256:1"}} }, want: "a b c"},
+		"the first step's file": {change: func(b *plan.Bake) {
+			b.Steps[0].Inputs = []plan.Input{{Path: "f", Digest: (&file{content: "sha256:1"}).digest()}}
+		}, want: "a b c"},
 		"a step is never taken": {change: func(b *plan.Bake) { b.Steps[1].Cache = false }, want: "(a) b c"},
 		"a step is added":       {change: func(b *plan.Bake) { b.Steps = append(b.Steps, b.Steps[0]) }, want: "(a) (b) (c) a"},
 		"a step is removed":     {change: func(b *plan.Bake) { b.Steps = b.Steps[:2] }, want: "(a) (b)"},
@@ -172,6 +187,119 @@ func TestCache(t *testing.T) {
 				t.Errorf("%v\n%s", second.Err, diff)
 			}
 		})
+	}
+}
+
+// file is a host file whose readings are counted.
+type file struct {
+	content string
+	err     error
+	read    int
+}
+
+func (f *file) digest() *plan.Digest {
+	return plan.NewDigest(func() (string, error) {
+		f.read++
+		return f.content, f.err
+	})
+}
+
+// withFiles has each step read a file.
+func withFiles(b plan.Bake, files ...*file) plan.Bake {
+	for i, f := range files {
+		b.Steps[i].Inputs = []plan.Input{{Path: fmt.Sprint("f", i), Digest: f.digest()}}
+	}
+	return b
+}
+
+// Files are read for a key once a step is done, and before it only where the cache
+// may have it; what they hold decides then.
+func TestFilesAreReadLate(t *testing.T) {
+	w := cacheWorld(t)
+	one, two := &file{content: "1"}, &file{content: "2"}
+	var early []int
+	for _, name := range []string{"a", "b"} {
+		w.steps[name] = func(ctx context.Context, env bake.Env) error {
+			early = append(early, one.read, two.read)
+			_, err := env.Communicator.Exec(ctx, bake.Cmd{Args: []string{name}})
+			return err
+		}
+	}
+	bakes := func(want string, wantEarly ...int) {
+		t.Helper()
+		one.read, two.read, early = 0, 0, nil
+		res := w.one(t, withFiles(cached(baked("web.x", "a", "b")), one, two))
+		if got := ran(res); got != want || res.Err != nil || !slices.Equal(early, wantEarly) || one.read != 1 || two.read != 1 {
+			t.Errorf("got %s, %v, want %s; read before %v, want %v; in all %d, %d", got, res.Err, want, early, wantEarly, one.read, two.read)
+		}
+	}
+	bakes("a b", 0, 0, 1, 0)
+	bakes("(a) (b)")
+	two.content = "x"
+	bakes("(a) b", 1, 1)
+	one.content = "x"
+	bakes("a b", 1, 0, 1, 0)
+	w.NoCache = true
+	bakes("a b", 0, 0, 1, 0)
+	w.NoCache, w.NoCacheFrom = false, "b"
+	bakes("(a) b", 1, 0)
+}
+
+// What the key of a squashed bake takes is read where all of it may be there.
+func TestFilesOfOneLayer(t *testing.T) {
+	w := cacheWorld(t)
+	one, two := &file{content: "1"}, &file{content: "2"}
+	early := -1
+	w.steps["a"] = func(ctx context.Context, env bake.Env) error {
+		early = one.read + two.read
+		_, err := env.Communicator.Exec(ctx, bake.Cmd{Args: []string{"a"}})
+		return err
+	}
+	for _, test := range []struct {
+		change string
+		want   string
+		early  int
+	}{{"1", "a b", 0}, {"1", "(a) (b)", -1}, {"x", "a b", 2}} {
+		one.content, one.read, two.read, early = test.change, 0, 0, -1
+		b := withFiles(cached(baked("web.x", "a", "b")), one, two)
+		b.Layers = "squash"
+		if got := ran(w.one(t, b)); got != test.want || early != test.early {
+			t.Errorf("got %s, want %s; read before %d, want %d", got, test.want, early, test.early)
+		}
+	}
+}
+
+// A step whose file cannot be told any more is baked, and not kept, nor is what
+// follows it. The user is told once.
+func TestFileThatChanged(t *testing.T) {
+	w := cacheWorld(t)
+	good, bad := &file{content: "1"}, &file{err: errors.New("f1 changed while it was baked")}
+	b := withFiles(cached(baked("web.x", "a", "b", "c")), good, bad)
+	if res := w.one(t, b); ran(res) != "a b c" || res.Err != nil {
+		t.Fatalf("%s, %v", ran(res), res.Err)
+	}
+	if got := w.sink.Texts(bake.Warned); !slices.Equal(got, []string{"f1 changed while it was baked: step 2 is not kept in the cache"}) {
+		t.Errorf("warned %q", got)
+	}
+	if m := w.Cache.(*memory); len(m.kept) != 1 || len(m.closed) != 0 {
+		t.Errorf("kept %d, and %d keys remembered", len(m.kept), len(m.closed))
+	}
+	bad.err, bad.content = nil, "2"
+	if got := ran(w.one(t, withFiles(cached(baked("web.x", "a", "b", "c")), good, bad))); got != "(a) b c" {
+		t.Errorf("afterwards %s", got)
+	}
+	if m := w.Cache.(*memory); len(m.closed) != 3 {
+		t.Errorf("%d keys remembered", len(m.closed))
+	}
+}
+
+// A step that fails has its file read by nobody else.
+func TestFilesOfAFailure(t *testing.T) {
+	w := cacheWorld(t)
+	one, two := &file{content: "1"}, &file{content: "2"}
+	w.steps["b"] = func(context.Context, bake.Env) error { return errors.New("no") }
+	if res := w.one(t, withFiles(cached(baked("web.x", "a", "b")), one, two)); res.Err == nil || one.read != 1 || two.read != 0 {
+		t.Errorf("%v; read %d, %d", res.Err, one.read, two.read)
 	}
 }
 

@@ -125,6 +125,9 @@ func (r *runner) lookUp(ctx context.Context, res *Result, from *bake.Artifact) (
 		return nil, nil, err
 	}
 	cache, err := r.cached(ctx, res, source)
+	if err == nil && cache != nil {
+		err = cache.all() // what changed is told of all steps
+	}
 	return cache, func() (bake.Artifact, error) { return resumer.Image(ctx, job, cache.checkpoints()) }, err
 }
 

@@ -114,7 +114,24 @@ func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job
 		defer close(done)
 		r.end(m, detach, res)
 	}()
+	if err == nil {
+		settle(res.Bake)
+	}
 	return named(made, res.Bake.From), func() { <-done }, err
+}
+
+// settle has the digests made of the files that a bake has read, before its
+// post-processors, or another bake, put others in their place. One that cannot be
+// had is missing in the record.
+func settle(b plan.Bake) {
+	for _, in := range b.Inputs {
+		_, _ = in.Digest.Get()
+	}
+	for _, s := range b.Steps {
+		for _, in := range s.Inputs {
+			_, _ = in.Digest.Get()
+		}
+	}
 }
 
 // named is an artifact that tells the bake it was made from: builders know the

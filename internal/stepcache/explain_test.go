@@ -42,6 +42,10 @@ func (m *machine) explain(bakes ...plan.Bake) string {
 	return told(run.Explain(m.t.Context(), plan.Plan{Images: []plan.Image{{Bakes: bakes}}}, o, local.Last))
 }
 
+func digest(text string) *plan.Digest {
+	return plan.NewDigest(func() (string, error) { return text, nil })
+}
+
 func TestExplain(t *testing.T) {
 	child := func(b plan.Bake) plan.Bake {
 		b.From = "web.fake"
@@ -52,7 +56,7 @@ func TestExplain(t *testing.T) {
 		want   string
 	}{
 		"nothing changed": {func(_, _ *plan.Bake) {}, "web.fake\na true\nb true\nsub.fake\nc true"},
-		"a file": {func(b, _ *plan.Bake) { b.Steps[1].Inputs = []plan.Input{{Path: "f", Digest: "2"}} },
+		"a file": {func(b, _ *plan.Bake) { b.Steps[1].Inputs = []plan.Input{{Path: "f", Digest: digest("2")}} },
 			"web.fake\na true\nb false file f: 1 -> 2\nsub.fake its base, web.fake, will be baked anew"},
 		"a key of the stage above": {func(_, c *plan.Bake) { c.Steps[0].Common.CacheKey = "monday" },
 			"web.fake\na true\nb true\nsub.fake\nc false cache_key:  -> monday"},
@@ -70,7 +74,7 @@ func TestExplain(t *testing.T) {
 			server := registrytest.New(t)
 			m := newMachine(t, nil, nil)
 			b, c := one("web.fake", base(t, server), "", "a", "b"), child(one("sub.fake", "", "", "c"))
-			b.Steps[1].Inputs = []plan.Input{{Path: "f", Digest: "1"}}
+			b.Steps[1].Inputs = []plan.Input{{Path: "f", Digest: digest("1")}}
 			if title == "one layer" {
 				b.Layers = "squash"
 			}

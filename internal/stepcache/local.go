@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -28,18 +29,15 @@ type Local struct {
 // The kinds of cached values.
 const (
 	stepKind    = "step"    // entries, by key
+	sketchKind  = "sketch"  // of entries: whether their keys are worth making
 	inputsKind  = "inputs"  // what the keys of a bake's last run were made of
 	damagedKind = "damaged" // digests of layers that a registry gave wrong bytes for
 )
 
 // Open implements run.Cache.
-func (c Local) Open(_ context.Context, b plan.Bake, keys []run.Key) run.BakeCache {
-	return c.open(b, keys)
-}
+func (c Local) Open(_ context.Context, b plan.Bake) run.BakeCache { return c.open(b) }
 
-func (c Local) open(b plan.Bake, keys []run.Key) *localBake {
-	return &localBake{Local: c, bake: b.Name, keys: keys}
-}
+func (c Local) open(b plan.Bake) *localBake { return &localBake{Local: c, bake: b} }
 
 // Last are the inputs of a bake's steps when it last succeeded here; nil: never.
 func (c Local) Last(b plan.Bake) (last []run.Inputs) {
@@ -53,9 +51,17 @@ func (c Local) Last(b plan.Bake) (last []run.Inputs) {
 // localBake is one bake's view.
 type localBake struct {
 	Local
-	bake string
-	keys []run.Key
+	bake plan.Bake
 	used []v1.Layer // that were given or kept
+}
+
+// Knows implements run.BakeCache. Earlier versions kept no sketches: those of the
+// bake's last run follow from what its keys were made of.
+func (c *localBake) Knows(_ context.Context, sketch string) bool {
+	if _, ok := c.Store.Cached(sketchKind, sketch); ok {
+		return true
+	}
+	return slices.Contains(run.Sketches(c.Last(c.bake)), sketch)
 }
 
 // Find implements run.BakeCache. An entry whose layers are gone, or are not as
@@ -68,6 +74,9 @@ func (c *localBake) Find(_ context.Context, key run.Key) (bake.Checkpoint, bool)
 	found, ok := e.checkpoint(c.stored)
 	if ok {
 		c.using(found)
+		if err := c.sketch(key); err != nil { // it is to be as young as the entry
+			c.Notify(fmt.Sprintf("not kept in the cache: %v", err))
+		}
 	}
 	return found, ok
 }
@@ -104,14 +113,15 @@ func (c *localBake) Keep(_ context.Context, key run.Key, made bake.Checkpoint) {
 	c.using(made)
 	e, err := newEntry(key.ID, made)
 	if err == nil {
-		err = c.put(e)
+		err = c.put(key, e)
 	}
 	if err != nil {
 		c.Notify(fmt.Sprintf("step %d is not kept in the cache: %v", key.Step, err))
 	}
 }
 
-func (c *localBake) put(e entry) error {
+// put keeps an entry, and that it is there.
+func (c *localBake) put(key run.Key, e entry) error {
 	if c.ReadOnly {
 		return nil
 	}
@@ -119,24 +129,35 @@ func (c *localBake) put(e entry) error {
 	if err != nil {
 		return err
 	}
-	return c.Store.PutCached(stepKind, e.Key, data)
+	if err := c.Store.PutCached(stepKind, e.Key, data); err != nil {
+		return err
+	}
+	return c.sketch(key)
+}
+
+// sketch keeps that there is an entry of the key's sketch.
+func (c *localBake) sketch(key run.Key) error {
+	if c.ReadOnly {
+		return nil
+	}
+	return c.Store.PutCached(sketchKind, key.Sketch, []byte(key.Sketch))
 }
 
 // Close implements run.BakeCache: it remembers what the keys were made of.
-func (c *localBake) Close(context.Context) {
-	if c.ReadOnly {
+func (c *localBake) Close(_ context.Context, keys []run.Key) {
+	if c.ReadOnly || len(keys) == 0 {
 		return
 	}
-	of := make([]run.Inputs, len(c.keys))
-	for i, key := range c.keys {
+	of := make([]run.Inputs, len(keys))
+	for i, key := range keys {
 		of[i] = key.Of
 	}
 	data, err := json.Marshal(of)
 	if err == nil {
-		err = c.Store.PutCached(inputsKind, c.Template+"\n"+c.bake, data)
+		err = c.Store.PutCached(inputsKind, c.Template+"\n"+c.bake.Name, data)
 	}
 	if err != nil {
-		c.Notify(fmt.Sprintf("what %s was made of is not kept: %v", c.bake, err))
+		c.Notify(fmt.Sprintf("what %s was made of is not kept: %v", c.bake.Name, err))
 	}
 }
 

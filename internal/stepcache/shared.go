@@ -32,19 +32,18 @@ type Shared struct {
 }
 
 // Open implements run.Cache.
-func (c Shared) Open(_ context.Context, b plan.Bake, keys []run.Key) run.BakeCache {
+func (c Shared) Open(_ context.Context, b plan.Bake) run.BakeCache {
 	platform := b.Platform
 	if platform == "" {
 		platform = "linux/" + runtime.GOARCH
 	}
-	return &sharedBake{localBake: c.Local.open(b, keys), shared: c, plan: b, platform: platform, known: map[name.Tag]chains{}}
+	return &sharedBake{localBake: c.Local.open(b), shared: c, platform: platform, known: map[name.Tag]chains{}}
 }
 
 // sharedBake is one bake's view.
 type sharedBake struct {
 	*localBake
 	shared   Shared
-	plan     plan.Bake
 	platform string
 	known    map[name.Tag]chains // what tags held when they were read
 	chain    []entry             // of this bake
@@ -53,11 +52,16 @@ type sharedBake struct {
 	ran      bool           // a step was run, and not found
 }
 
+// Knows implements run.BakeCache: what registries have is told by keys alone.
+func (c *sharedBake) Knows(ctx context.Context, sketch string) bool {
+	return len(c.shared.From) > 0 || c.localBake.Knows(ctx, sketch)
+}
+
 // Find implements run.BakeCache: what this machine has comes first.
 func (c *sharedBake) Find(ctx context.Context, key run.Key) (bake.Checkpoint, bool) {
 	found, ok := c.localBake.Find(ctx, key)
 	if !ok {
-		if found, ok = c.ask(ctx, key.ID); !ok {
+		if found, ok = c.ask(ctx, key); !ok {
 			return found, false
 		}
 	}
@@ -66,13 +70,13 @@ func (c *sharedBake) Find(ctx context.Context, key run.Key) (bake.Checkpoint, bo
 }
 
 // ask looks in the registries. It transfers no layer.
-func (c *sharedBake) ask(ctx context.Context, key string) (bake.Checkpoint, bool) {
+func (c *sharedBake) ask(ctx context.Context, key run.Key) (bake.Checkpoint, bool) {
 	for _, ref := range c.shared.From {
-		e, ok := c.read(ctx, ref, false).find(key, c.trusted)
+		e, ok := c.read(ctx, ref, false).find(key.ID, c.trusted)
 		if !ok {
 			continue
 		}
-		if err := c.put(e); err != nil {
+		if err := c.put(key, e); err != nil {
 			c.Notify(fmt.Sprintf("not kept in the cache: %v", err))
 		}
 		return e.checkpoint(func(b blob) (v1.Layer, bool) { return c.layer(b, ref), true })
@@ -134,7 +138,7 @@ func (c *sharedBake) Keep(ctx context.Context, key run.Key, made bake.Checkpoint
 // read gives what a tag holds: nothing if it is not there, or not readable,
 // which is said.
 func (c *sharedBake) read(ctx context.Context, ref plan.CacheRef, anew bool) chains {
-	tag := tagOf(ref, c.plan, c.platform)
+	tag := tagOf(ref, c.bake, c.platform)
 	if known, ok := c.known[tag]; ok && !anew {
 		return known
 	}
@@ -167,8 +171,8 @@ func (c *sharedBake) fetch(ctx context.Context, tag name.Tag) (chains, error) {
 }
 
 // Close implements run.BakeCache: what the registry lacks is written.
-func (c *sharedBake) Close(ctx context.Context) {
-	c.localBake.Close(ctx)
+func (c *sharedBake) Close(ctx context.Context, keys []run.Key) {
+	c.localBake.Close(ctx, keys)
 	if c.shared.To == nil || len(c.chain) == 0 || !c.ran && c.read(ctx, *c.shared.To, false).has(c.chain) {
 		return
 	}
@@ -201,7 +205,7 @@ func (c *sharedBake) push(ctx context.Context, all chains) error {
 	if _, err := c.shared.Client.Push(ctx, c.shared.To.Repository, img, registry.Auth{}); err != nil {
 		return err
 	}
-	return c.shared.Client.Tag(ctx, img, registry.Target{Tag: tagOf(*c.shared.To, c.plan, c.platform)})
+	return c.shared.Client.Tag(ctx, img, registry.Target{Tag: tagOf(*c.shared.To, c.bake, c.platform)})
 }
 
 // Check implements run.BakeCache. Of layers in registries it knows whether
