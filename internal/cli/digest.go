@@ -2,7 +2,6 @@ package cli
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -23,7 +22,7 @@ const readBuffer = 64 << 10
 // fileDigest checks what a component reads, and makes its digest later: that of a
 // file's content, or of a folder's listing, a line for every file in it with mode,
 // digest and path.
-func fileDigest(dir string, files fs.FS, in bake.Input) (func() (string, error), error) {
+func fileDigest(dir string, files *folder, in bake.Input) (func() (string, error), error) {
 	path, err := inputPath(dir, in)
 	if err != nil {
 		return nil, err
@@ -31,28 +30,30 @@ func fileDigest(dir string, files fs.FS, in bake.Input) (func() (string, error),
 	if _, err := fs.Stat(files, path); err != nil {
 		return nil, err
 	}
-	if _, err := patternmatcher.New(in.Exclude); err != nil {
+	skip, err := patternmatcher.New(in.Exclude)
+	if err != nil {
 		return nil, fmt.Errorf("exclude: %w", err)
 	}
-	f, err := files.Open(path)
+	f, err := files.open(path)
 	if err != nil {
 		return nil, err
 	}
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	return func() (string, error) { return pathDigest(files, path, in.Exclude) }, nil
+	return files.reads.digest(func() (string, error) { return pathDigest(files, path, skip) }), nil
 }
 
-func pathDigest(files fs.FS, path string, exclude []string) (string, error) {
+func pathDigest(files *folder, path string, skip *patternmatcher.PatternMatcher) (string, error) {
 	info, err := fs.Stat(files, path)
 	switch {
 	case err != nil:
 		return "", err
 	case info.IsDir():
-		return folderDigest(files, path, exclude)
+		return folderDigest(files, path, skip)
 	}
-	return contentDigest(files, path, make([]byte, readBuffer))
+	digest, _, err := contentDigest(files, path, make([]byte, readBuffer))
+	return digest, err
 }
 
 // inputPath is where an input is in the folder.
@@ -75,18 +76,31 @@ func inputPath(dir string, in bake.Input) (string, error) {
 	return path, nil
 }
 
-// contentDigest hashes a file, reading it into the buffer.
-func contentDigest(files fs.FS, path string, buf []byte) (string, error) {
-	f, err := files.Open(path)
+// contentDigest is that of a file's content, and whether it may be executed. What
+// a bake has read to its end is not read again, and must be what it was.
+func contentDigest(files *folder, path string, buf []byte) (digest string, exec bool, err error) {
+	was, read := files.reads.at(path)
+	if read {
+		now, err := files.look(path)
+		if err != nil || was.changed || now != was.stat {
+			return "", false, changedError(path)
+		}
+		if was.digest != "" {
+			return was.digest, now.Mode&0o111 != 0, nil
+		}
+	}
+	f, err := files.open(path)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, buf); err != nil {
-		return "", err
+	info, err := f.Stat()
+	if err != nil {
+		return "", false, err
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+	h := sha256.New()
+	_, err = io.CopyBuffer(h, struct{ io.Reader }{f}, buf)
+	return sumOf(h), info.Mode()&0o111 != 0, err
 }
 
 // listed is one line of a folder's listing.
@@ -98,8 +112,8 @@ type listed struct {
 
 // folderDigest hashes a folder's listing: names, kinds, executable bits, link
 // targets and contents, without what is excluded.
-func folderDigest(files fs.FS, root string, exclude []string) (string, error) {
-	all, err := listFolder(files, root, exclude)
+func folderDigest(files *folder, root string, skip *patternmatcher.PatternMatcher) (string, error) {
+	all, err := listFolder(files, root, skip)
 	if err != nil {
 		return "", err
 	}
@@ -109,8 +123,10 @@ func folderDigest(files fs.FS, root string, exclude []string) (string, error) {
 	for i := 0; i < len(all); i += some {
 		group.Go(func() (err error) {
 			buf := make([]byte, readBuffer)
-			for j := i; j < min(i+some, len(all)) && err == nil; j++ {
-				all[j].line, err = listing(files, all[j].path, all[j].d, buf)
+			for _, l := range all[i:min(i+some, len(all))] {
+				if l.line == "" && err == nil {
+					l.line, err = listing(files, l.path, l.d, buf)
+				}
 			}
 			return err
 		})
@@ -122,16 +138,14 @@ func folderDigest(files fs.FS, root string, exclude []string) (string, error) {
 	for _, l := range all {
 		fmt.Fprintf(h, "%q %s\n", l.rel, l.line)
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+	return sumOf(h), nil
 }
 
-// listFolder finds what is in a folder and not left out.
-func listFolder(files fs.FS, root string, exclude []string) (all []*listed, err error) {
-	skip, err := patternmatcher.New(exclude)
-	if err != nil {
-		return nil, fmt.Errorf("exclude: %w", err)
-	}
+// listFolder finds what is in a folder and not left out. What a bake has read has
+// its line then: its directory is the one just listed.
+func listFolder(files *folder, root string, skip *patternmatcher.PatternMatcher) (all []*listed, err error) {
 	seen := map[string]patternmatcher.MatchInfo{} // by directory
+	dirs := []string{root}
 	err = fs.WalkDir(files, root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -148,17 +162,27 @@ func listFolder(files fs.FS, root string, exclude []string) (all []*listed, err 
 			if left && d.IsDir() && !skip.Exclusions() {
 				return fs.SkipDir // nothing in it comes back
 			}
+			if d.IsDir() {
+				dirs = append(dirs, path)
+			}
 			if left {
 				return nil
 			}
 		}
-		all = append(all, &listed{path: path, rel: rel, d: d})
-		return nil
+		l := &listed{path: path, rel: rel, d: d}
+		all = append(all, l)
+		if _, read := files.reads.at(path); read && d.Type().IsRegular() {
+			l.line, err = listing(files, path, d, nil)
+		}
+		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, files.reads.same(dirs)
 }
 
-func listing(files fs.FS, path string, d fs.DirEntry, buf []byte) (string, error) {
+func listing(files *folder, path string, d fs.DirEntry, buf []byte) (string, error) {
 	switch {
 	case d.Type()&fs.ModeSymlink != 0:
 		target, err := fs.ReadLink(files, path)
@@ -166,10 +190,6 @@ func listing(files fs.FS, path string, d fs.DirEntry, buf []byte) (string, error
 	case !d.Type().IsRegular():
 		return d.Type().String(), nil
 	}
-	info, err := d.Info()
-	if err != nil {
-		return "", err
-	}
-	digest, err := contentDigest(files, path, buf)
-	return fmt.Sprintf("%t %s", info.Mode()&0o111 != 0, digest), err
+	digest, exec, err := contentDigest(files, path, buf)
+	return fmt.Sprintf("%t %s", exec, digest), err
 }

@@ -21,7 +21,8 @@ import (
 // files of a directory.
 type folder struct {
 	rootFiles
-	root *os.Root
+	root  *os.Root
+	reads reads
 
 	mu   sync.Mutex
 	dir  string
@@ -32,11 +33,10 @@ type folder struct {
 type rootFiles interface {
 	fs.StatFS
 	fs.ReadDirFS
-	fs.ReadFileFS
 	fs.ReadLinkFS
 }
 
-func openFolder(dir string) (fs.FS, error) {
+func openFolder(dir string) (*folder, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -109,6 +109,11 @@ func (f *folder) list(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return nil, err
+	}
+	f.reads.note(name, lasting(stat))
 	fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -128,15 +133,31 @@ type entry struct {
 // Info asks the folder: the entry itself would look wherever its path leads to.
 func (e entry) Info() (fs.FileInfo, error) { return e.folder.Lstat(e.path) }
 
-// Open opens a file. What is no regular file of its directory, as a link that
-// leads to another one, is opened from the top.
+// Open opens a file for a bake.
 func (f *folder) Open(name string) (fs.File, error) {
+	file, err := f.open(name)
+	if plain, ok := file.(*plainFile); ok {
+		f.reads.hear(plain)
+	}
+	return file, err
+}
+
+// open opens a file. What is no regular file of its directory, as a link that
+// leads to another one, is opened from the top.
+func (f *folder) open(name string) (fs.File, error) {
 	if fs.ValidPath(name) && name != "." {
 		if file, err := f.openNear(path.Dir(name), path.Base(name)); err == nil {
 			return file, nil
 		}
 	}
-	return f.rootFiles.Open(name)
+	file, err := f.rootFiles.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if plain, err := plainOf(file, name); err == nil {
+		return plain, file.Close()
+	}
+	return file, nil
 }
 
 // openNear opens a regular file of a directory. No link is followed.
@@ -151,18 +172,78 @@ func (f *folder) openNear(dir, name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := &plainFile{RawFile: layer.RawFile{FD: fd, Name: path.Join(dir, name)}}
-	if err := unix.Fstat(fd, &file.stat); err != nil || file.stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		file.Close()
-		return nil, errors.Join(err, fs.ErrInvalid)
+	return newPlainFile(fd, path.Join(dir, name))
+}
+
+// look tells what Open would open now, in a directory that was opened since the
+// folder was last told to forget it.
+func (f *folder) look(name string) (stat unix.Stat_t, err error) {
+	f.mu.Lock()
+	near, err := f.enter(path.Dir(name))
+	if err == nil {
+		err = unix.Fstatat(near, path.Base(name), &stat, unix.AT_SYMLINK_NOFOLLOW)
 	}
-	return file, nil
+	f.mu.Unlock()
+	if err != nil || stat.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return lasting(stat), err
+	}
+	file, err := f.open(name)
+	if err != nil {
+		return stat, err
+	}
+	defer file.Close()
+	if plain, ok := file.(*plainFile); ok {
+		return plain.stat, nil
+	}
+	return stat, fs.ErrInvalid
 }
 
 // plainFile is a regular file and what was seen when it was opened.
 type plainFile struct {
 	layer.RawFile
 	stat unix.Stat_t
+	ear  *ear // nil: nobody listens
+}
+
+func newPlainFile(fd int, name string) (fs.File, error) {
+	file := &plainFile{RawFile: layer.RawFile{FD: fd, Name: name}}
+	if err := unix.Fstat(fd, &file.stat); err != nil || file.stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		file.Close()
+		return nil, errors.Join(err, fs.ErrInvalid)
+	}
+	file.stat = lasting(file.stat)
+	return file, nil
+}
+
+// plainOf is an open file as a plain one, if it is regular.
+func plainOf(file fs.File, name string) (fs.File, error) {
+	opened, ok := file.(*os.File)
+	if !ok {
+		return nil, fs.ErrInvalid
+	}
+	fd, err := unix.FcntlInt(opened.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newPlainFile(fd, name)
+}
+
+// Read reads on.
+func (f *plainFile) Read(p []byte) (int, error) {
+	n, err := f.RawFile.Read(p)
+	if f.ear != nil {
+		f.ear.hear(p[:n], err)
+	}
+	return n, err
+}
+
+// Close closes the file.
+func (f *plainFile) Close() error {
+	if f.ear != nil {
+		f.ear.close()
+		f.ear = nil
+	}
+	return f.RawFile.Close()
 }
 
 // Stat tells of the file as it was opened.

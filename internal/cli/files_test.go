@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
 )
 
 // tree writes files; a content that starts with -> is a symbolic link.
@@ -158,7 +160,7 @@ func TestFolderDigest(t *testing.T) {
 	}
 	want := "sha256:" + hex.EncodeToString(h.Sum(nil))
 	for _, exclude := range [][]string{{"left"}, {"left", "!nothing"}} {
-		if got, err := folderDigest(files, "f", exclude); err != nil || got != want {
+		if got, err := digestNow(files, bake.Input{Path: "f", Exclude: exclude}); err != nil || got != want {
 			t.Errorf("without %q: %s, %v; want %s", exclude, got, err, want)
 		}
 	}
@@ -173,11 +175,7 @@ func TestFolderReadDir(t *testing.T) {
 	if err := os.Symlink("in", filepath.Join(dir, "way")); err != nil {
 		t.Fatal(err)
 	}
-	root, err := openFolder(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := root.(fs.ReadDirFS)
+	files := folderOf(t, dir)
 	plain := os.DirFS(dir)
 	for _, name := range []string{".", "in", "way"} {
 		got, err := files.ReadDir(name)
@@ -213,10 +211,7 @@ func TestFolderReadDir(t *testing.T) {
 
 // A directory is whole for everybody who lists it at once.
 func TestFolderReadDirAtOnce(t *testing.T) {
-	files, err := openFolder(tree(t, map[string]string{"in/a": "", "in/b": "", "in/d/c": ""}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := folderOf(t, tree(t, map[string]string{"in/a": "", "in/b": "", "in/d/c": ""}))
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {

@@ -24,9 +24,9 @@ const maxTemplate = 16 << 20
 // opened is a template with the folder it may read.
 type opened struct {
 	template.Template
-	home  string // the template's folder, absolute
-	dir   string // the folder its relative paths start from, absolute
-	files fs.FS  // that folder, fenced: no link leads out of it
+	home  string  // the template's folder, absolute
+	dir   string  // the folder its relative paths start from, absolute
+	files *folder // that folder, fenced: no link leads out of it
 	src   []byte
 }
 
