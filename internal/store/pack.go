@@ -28,62 +28,88 @@ var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
 // presses compress blocks, for all layers that a store is taking: only so many
 // at a time, however many layers there are.
 type presses struct {
-	room chan struct{} // taken by a block from when it is full until it is written
-	free chan *press   // as many as are worth keeping, also past a garbage collection
+	room  chan struct{} // taken by a block from when it is full until it is written
+	cores chan struct{} // taken while a block is compressed
+
+	mu      sync.Mutex
+	blocks  []*press        // to be used again, the last one first: a processor may still
+	writers []*flate.Writer // have it at hand
 }
 
 func newPresses() *presses {
-	room := 2*runtime.GOMAXPROCS(0) + 2
-	return &presses{room: make(chan struct{}, room), free: make(chan *press, room)}
+	n := runtime.GOMAXPROCS(0)
+	return &presses{room: make(chan struct{}, 2*n+2), cores: make(chan struct{}, n)}
 }
 
-// press is a block and what it takes to compress it.
+// press is a block that is being compressed.
 type press struct {
 	plain  []byte
 	before [gzipReach]byte // the end of the block before
 	dict   []byte          // what is used of it
 	packed bytes.Buffer
-	flate  *flate.Writer
 	ready  sync.WaitGroup // hashed and compressed
 	last   bool
 	err    error
 }
 
 func (p *presses) take() *press {
-	select {
-	case b := <-p.free:
-		return b
-	default:
-		return &press{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := pop(&p.blocks)
+	if b == nil {
+		b = &press{}
 	}
+	return b
+}
+
+func pop[T any](list *[]*T) *T {
+	last := len(*list) - 1
+	if last < 0 {
+		return nil
+	}
+	x := (*list)[last]
+	*list = (*list)[:last]
+	return x
 }
 
 func (p *presses) giveBack(b *press) {
 	b.plain, b.dict, b.last, b.err = b.plain[:0], nil, false, nil
 	b.packed.Reset()
-	select {
-	case p.free <- b:
-	default:
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.blocks) < cap(p.room) {
+		p.blocks = append(p.blocks, b)
 	}
 }
 
-// compress makes a piece of a deflate stream that ends at a byte.
-func (b *press) compress() {
+// compress makes of a block a piece of a deflate stream that ends at a byte.
+func (p *presses) compress(b *press) {
 	defer b.ready.Done()
-	if b.flate == nil {
-		if b.flate, b.err = flate.NewWriter(&b.packed, gzipLevel); b.err != nil {
+	p.cores <- struct{}{}
+	defer func() { <-p.cores }()
+	p.mu.Lock()
+	w := pop(&p.writers)
+	p.mu.Unlock()
+	if w == nil {
+		if w, b.err = flate.NewWriter(&b.packed, gzipLevel); b.err != nil {
 			return
 		}
 	}
-	b.flate.ResetDict(&b.packed, b.dict)
-	if _, b.err = b.flate.Write(b.plain); b.err != nil {
-		return
+	b.err = b.into(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writers = append(p.writers, w)
+}
+
+func (b *press) into(w *flate.Writer) error {
+	w.ResetDict(&b.packed, b.dict)
+	if _, err := w.Write(b.plain); err != nil {
+		return err
 	}
 	if b.last {
-		b.err = b.flate.Close()
-	} else {
-		b.err = b.flate.Flush()
+		return w.Close()
 	}
+	return w.Flush()
 }
 
 // packer is a gzip stream in the making. Hashing what comes in, compressing
@@ -142,7 +168,7 @@ func (p *packer) send(last bool) {
 	b.ready.Add(2)
 	p.presses.room <- struct{}{}
 	p.hashing <- b
-	go b.compress()
+	go p.presses.compress(b)
 	p.writing <- b
 }
 
