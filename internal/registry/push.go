@@ -48,19 +48,20 @@ func (c *Client) Push(ctx context.Context, repo name.Repository, m Manifest, aut
 	if err != nil {
 		return Stats{}, err
 	}
-	p := &push{c: c, repo: repo, blobs: map[v1.Hash]blob{}}
+	p := &push{c: c, repo: repo, blobs: map[v1.Hash]blob{}, policy: c.policy}
 	err = p.run(ctx, m, auth, from)
 	return p.stats, explain("push", repo, auth, err)
 }
 
 // Send makes the repository hold layers of an image to come, sending only what
 // the registry lacks. Nothing there names them before that is pushed; if it never
-// is, the registry removes them in its time.
+// is, the registry removes them in its time. It tries once: Push tries again.
 func (c *Client) Send(ctx context.Context, repo name.Repository, layers []v1.Layer, auth Auth) error {
 	auth, err := c.authOr(ctx, repo, auth)
 	if err != nil {
 		return err
 	}
+	ctx = context.WithValue(ctx, onceKey{}, true)
 	p := &push{c: c, repo: repo, blobs: map[v1.Hash]blob{}}
 	if err := p.collectBlobs(layers); err != nil {
 		return err
@@ -74,6 +75,7 @@ func (c *Client) Send(ctx context.Context, repo name.Repository, layers []v1.Lay
 // push is one call of Push or Send.
 type push struct {
 	c         *Client
+	policy    policy
 	repo      name.Repository
 	http      *http.Client
 	blobs     map[v1.Hash]blob
@@ -231,7 +233,7 @@ func (p *push) sendBlob(ctx context.Context, h v1.Hash, b blob) error {
 			b.from = from
 		}
 	}
-	resp, err := p.c.policy.do(ctx, p.repo.RegistryStr(), func() (*http.Response, error) {
+	resp, err := p.policy.do(ctx, p.repo.RegistryStr(), func() (*http.Response, error) {
 		exists, err := p.exists(ctx, "blobs", h.String())
 		if err != nil {
 			return nil, &triedError{err}

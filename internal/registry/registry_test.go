@@ -416,6 +416,25 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// TestSendOnce: what fails on the way ahead is for the push to try again.
+func TestSendOnce(t *testing.T) {
+	f := newFixture(t)
+	layers, err := randomImage(t, 10<<10, 1).Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []func(*http.Request) bool{registrytest.Upload, func(r *http.Request) bool { return r.Method == http.MethodHead }} {
+		asked := 0
+		f.On(at, -1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			asked++
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		if err := f.c.Send(t.Context(), f.repo(t, "a"), layers, Auth{}); err == nil || asked != 1 || len(f.notes) > 0 || len(f.sleeps) > 0 {
+			t.Errorf("asked %d times, told %q, slept %v: %v", asked, f.notes, f.sleeps, err)
+		}
+	}
+}
+
 func TestNewErrors(t *testing.T) {
 	dir := t.TempDir()
 	notPEM := dir + "/ca.pem"

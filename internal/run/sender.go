@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -39,15 +40,27 @@ func (r *runner) sender(ctx context.Context, b plan.Bake) *sender {
 	return s
 }
 
-// send sends the layer of the last step, unless that was given secrets: what is in
-// it is nobody's before the bake has succeeded.
+// send sends the layer of the last step.
 func (s *sender) send(made bake.Artifact) {
 	if s.layers == nil || len(made.Steps) == 0 {
 		return
 	}
-	if last := made.Steps[len(made.Steps)-1]; last.Layer != nil && !last.Secret {
+	if last := made.Steps[len(made.Steps)-1]; last.Layer != nil {
 		s.layers <- last.Layer
 	}
+}
+
+// mayHold reports whether the first of a bake's steps, or a stage that they build
+// on or read, were given secrets. What they made is nobody's before the bake has
+// succeeded: a later step may look for what should not be there.
+func (r *runner) mayHold(b plan.Bake, steps int) bool {
+	if slices.ContainsFunc(b.Steps[:steps], r.given) {
+		return true
+	}
+	return slices.ContainsFunc(r.bakes, func(p *pending) bool {
+		stage := p.Bake
+		return (stage.Name == b.From || slices.Contains(b.After, stage.Name)) && r.mayHold(stage, len(stage.Steps))
+	})
 }
 
 // stop ends sending.

@@ -101,9 +101,7 @@ func TestNotSentEarly(t *testing.T) {
 			secret := value.Known("hush")
 			secret.Sensitive = true
 			w.Scope = value.Scope{}.With(map[string]value.Entry{"var.token": secret})
-			for i := range b.Steps {
-				b.Steps[i].Common.Env = secretEnv(10)
-			}
+			b.Steps[0].Common.Env = secretEnv(10) // the others may copy what it made
 		},
 		"not published": func(_ *world, b *plan.Bake) { b.Publish = nil },
 		"dry run":       func(w *world, _ *plan.Bake) { w.Publisher = w.publisher },
@@ -135,5 +133,28 @@ func TestSendingEnds(t *testing.T) {
 	e.err = errors.New("denied")
 	if res := w.one(t, b); res.Err != nil || len(w.publisher.Pushes()) != 1 || len(e.digests()) > 1 {
 		t.Errorf("%v, published %d times, tried %q", res.Err, len(w.publisher.Pushes()), e.digests())
+	}
+}
+
+// So it is with what is built on a stage that was given secrets, or reads it.
+func TestNotSentOnSecretStage(t *testing.T) {
+	for name, change := range map[string]func(b *plan.Bake){
+		"from":  func(b *plan.Bake) { b.From = "base.a" },
+		"reads": func(b *plan.Bake) { b.After = []string{"base.a"} },
+	} {
+		w, e, b := sendingWorld(t)
+		secret := value.Known("hush")
+		secret.Sensitive = true
+		w.Scope = value.Scope{}.With(map[string]value.Entry{"var.token": secret})
+		change(&b)
+		base := cached(baked("base.a", "zero")) // its environment reads the token
+		for _, res := range w.run(t.Context(), base, b) {
+			if res.Err != nil || res.Skipped != "" {
+				t.Fatalf("%s: %v %s", name, res.Err, res.Skipped)
+			}
+		}
+		if got := e.digests(); len(got) > 0 {
+			t.Errorf("%s: sent %q", name, got)
+		}
 	}
 }
