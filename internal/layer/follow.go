@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"archive/tar"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -15,7 +16,8 @@ import (
 // again for it.
 type follower struct {
 	to     *Publication
-	before []string // directories that the draft made by itself at its start, sorted; still to come
+	before []string  // directories that the draft made by itself at its start, sorted; still to come
+	read   tarReader // of what is no tar: it counts
 	sum    hash.Hash
 	buf    []byte
 	lost   bool // what was put is no layer as it came
@@ -29,7 +31,9 @@ func (d *Draft) Follow(p *Publication) bool {
 	if d.touched || d.left || p.tree.raw != d.tree.base {
 		return false
 	}
-	d.follower = &follower{to: p, before: slices.Sorted(maps.Keys(d.tree.edits)), sum: sha256.New()}
+	d.follower = &follower{
+		to: p, before: slices.Sorted(maps.Keys(d.tree.edits)), sum: sha256.New(), read: tarReader{limits: p.limits.withDefaults()},
+	}
 	return true
 }
 
@@ -102,7 +106,10 @@ func (d *Draft) handOne(f *follower, e Entry, content io.Reader, offset int64) {
 	switch {
 	case f.lost:
 	case !was || !e.sameMetadata(b):
-		err := f.to.next(e.Path)
+		err := f.limits(e)
+		if err == nil {
+			err = f.to.next(e.Path)
+		}
 		if err == nil {
 			err = f.to.entry(e, false, content)
 		}
@@ -111,6 +118,16 @@ func (d *Draft) handOne(f *follower, e Entry, content io.Reader, offset int64) {
 	case e.Type == File:
 		f.lost = true // only its content tells whether it changed
 	}
+}
+
+// limits are those of a delta: what is over them is an error that Publish tells.
+func (f *follower) limits(e Entry) error {
+	name := e.Path
+	if e.Type == Dir {
+		name += "/" // as in a tar
+	}
+	f.read.entries++
+	return f.read.check(&tar.Header{Name: name, Linkname: e.Linkname, Size: e.Size, Uid: e.UID, Gid: e.GID})
 }
 
 // lose gives following up.

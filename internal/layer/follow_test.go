@@ -237,6 +237,41 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+// What is over the limits of a layer is not followed, so that Publish refuses it:
+// it could not be read again.
+func TestFollowLimits(t *testing.T) {
+	base := followBase(t)
+	for name, c := range map[string]struct {
+		path string
+		want bool
+	}{"deep": {strings.Repeat("d/", 254) + "f", true}, "too deep": {strings.Repeat("d/", 256) + "f", false}} {
+		scratch, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := layer.NewDraft(base, draftEpoch, nil, 1<<32-2, scratch)
+		defer d.Close()
+		tree := layer.NewTree(base)
+		p, err := tree.Begin(layer.Policy{}, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		d.Follow(p)
+		if rest, err := d.Put(t.Context(), "/srv", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: c.path, Mode: 0o600})); err != nil || rest != nil {
+			t.Fatalf("%s: rest %v, %v", name, rest, err)
+		}
+		var delta bytes.Buffer
+		if err := d.Delta(t.Context(), &delta); err != nil {
+			t.Fatal(err)
+		}
+		_, err = layer.NewTree(base).Publish(t.Context(), &delta, layer.Policy{}, io.Discard)
+		if got := d.Followed(); got != c.want || (err == nil) != c.want {
+			t.Errorf("%s: followed: %t, published: %v", name, got, err)
+		}
+	}
+}
+
 // A full disk ends what is put, and nothing of it counts as put.
 func TestFollowFull(t *testing.T) {
 	base := followBase(t)

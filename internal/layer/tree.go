@@ -69,6 +69,7 @@ func (t *Tree) Publish(ctx context.Context, delta io.Reader, policy Policy, w io
 // Draft hands on while it is put into. Close it at its end.
 type Publication struct {
 	tree     *Tree
+	limits   Limits
 	out      *layerWriter
 	rest     *layerWriter
 	noise    *noise
@@ -95,7 +96,7 @@ func (t *Tree) Begin(policy Policy, w io.Writer) (*Publication, error) {
 		policy.Rest = io.Discard
 	}
 	p := &Publication{
-		tree: t, noise: noise, epoch: policy.Epoch.Unix(), tempDir: policy.TempDir,
+		tree: t, limits: policy.Limits, noise: noise, epoch: policy.Epoch.Unix(), tempDir: policy.TempDir,
 		raw: overlay{base: t.raw}, pub: overlay{base: t.published},
 		removed: removals{}, waiting: map[string]*os.File{}, firsts: map[string]string{}, sum: sha256.New(), buf: make([]byte, 256<<10),
 	}

@@ -76,6 +76,7 @@ func (s *Store) Begin(ctx context.Context, tree *layer.Tree, policy layer.Policy
 	if err != nil {
 		return nil, err
 	}
+	policy.Limits = layer.BakeLimits()
 	made, err := tree.Begin(policy, w)
 	if err != nil {
 		w.Abort()
