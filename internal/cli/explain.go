@@ -61,6 +61,7 @@ func (a *App) explained(ctx context.Context, name string, f buildFlags) ([]run.E
 	if err != nil {
 		return nil, err
 	}
+	problems.Append(p.plan.Read()) // what changed is told of all steps
 	if err := problems.Err(); err != nil {
 		return nil, &exitError{ExitTemplate, err}
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -57,12 +56,10 @@ func (a *App) printPlan(p plan.Plan, matrix, asJSON bool) error {
 		}
 		return writeText(a.Stdout, string(text)+"\n")
 	case asJSON:
-		err := writeJSON(a.Stdout, p)
-		var digest *json.MarshalerError
-		if errors.As(err, &digest) { // of a file that cannot be read
-			return &exitError{ExitTemplate, digest.Err}
+		if err := p.Read().Err(); err != nil {
+			return &exitError{ExitTemplate, err}
 		}
-		return err
+		return writeJSON(a.Stdout, p)
 	}
 	return writeText(a.Stdout, plan.Tree(p))
 }

@@ -167,7 +167,7 @@ func (p *planner) newDigested(in bake.Input) digested {
 	return digested{digest: NewDigest(func() (string, error) {
 		text, err := makeIt()
 		if err != nil {
-			err = fmt.Errorf("file %q: %w", in.Path, err)
+			err = diag.Problem{Pos: in.Pos, Text: fmt.Sprintf("file %q: %v", in.Path, err)}
 		}
 		return text, err
 	})}

@@ -115,6 +115,30 @@ type PostCommon struct {
 	Keep   *bool    `key:"keep_input_artifact" doc:"Keep, or remove, what this post-processor was given." opt:"known" json:"keep_input_artifact,omitempty"`
 }
 
+// Read has the digests of all files of the plan made, and lists those that cannot
+// be had.
+func (p Plan) Read() diag.List {
+	var problems diag.List
+	seen := map[*Digest]bool{}
+	read := func(inputs []Input) {
+		for _, in := range inputs {
+			if _, err := in.Digest.Get(); !seen[in.Digest] {
+				problems.AppendErr(diag.Pos{}, err)
+			}
+			seen[in.Digest] = true
+		}
+	}
+	for _, image := range p.Images {
+		for _, b := range image.Bakes {
+			read(b.Inputs)
+			for _, s := range b.Steps {
+				read(s.Inputs)
+			}
+		}
+	}
+	return problems
+}
+
 // Input is a host file that a component reads, with its content's digest.
 type Input struct {
 	Path   string  `json:"path"`

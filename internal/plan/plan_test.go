@@ -176,6 +176,9 @@ t:5:9: file "denied.sh": permission denied`
 	if _, err := json.Marshal(steps[4]); err == nil || !strings.Contains(err.Error(), `file "torn.sh": input/output error`) {
 		t.Errorf("what cannot be read: %v", err)
 	}
+	if got := p.Read().Error(); got != `t:6:9: file "torn.sh": input/output error` { // once, for both bakes
+		t.Errorf("problems of reading: %s", got)
+	}
 	if got := steps[4].Inputs[0].Digest.Known(); got != "" || len(read) != 2 {
 		t.Errorf("known %q; read %s", got, read)
 	}

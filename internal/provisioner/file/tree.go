@@ -16,7 +16,7 @@ import (
 // write packs one source of the host.
 func (u uploader) write(ctx context.Context, p *packer, t tree) error {
 	if !t.dir {
-		return u.file(p, u.env.Files, t.source, t.place.name)
+		return u.file(p, u.env.Files, t.source, t.source, t.place.name)
 	}
 	below, err := fs.Sub(u.env.Files, t.source) // a source that is a link is followed, as far as Files lets it
 	if err != nil {
@@ -105,7 +105,7 @@ func (w treeWriter) visit(rel string, d fs.DirEntry) error {
 	}
 	switch name := w.tree.place.entry(rel); d.Type() {
 	case 0:
-		return w.file(w.packer, w.files, rel, name)
+		return w.file(w.packer, w.files, rel, path.Join(w.tree.source, rel), name)
 	case fs.ModeSymlink:
 		return w.link(rel, name)
 	}
@@ -137,16 +137,16 @@ func (w treeWriter) link(rel, name string) error {
 	return w.packer.add(header, nil)
 }
 
-// file packs a regular file of the host.
-func (u uploader) file(p *packer, files fs.FS, source, name string) error {
-	f, err := files.Open(source)
+// file packs a regular file of the host, which people call source.
+func (u uploader) file(p *packer, files fs.FS, file, source, name string) error {
+	f, err := files.Open(file)
 	if err != nil {
-		return fmt.Errorf("source: %w", err)
+		return fmt.Errorf("source %s: %w", source, pathless(err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("source: %w", err)
+		return fmt.Errorf("source %s: %w", source, pathless(err))
 	}
 	if !info.Mode().IsRegular() {
 		return diag.Problem{Text: fmt.Sprintf("source %s is no regular file", source)}
@@ -158,4 +158,13 @@ func (u uploader) file(p *packer, files fs.FS, source, name string) error {
 	header := u.header(tar.TypeReg, name, u.config.Mode.or(mode))
 	header.Size = info.Size()
 	return p.add(header, f)
+}
+
+// pathless is what is wrong with a file that is named anyway.
+func pathless(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
