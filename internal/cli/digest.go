@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	pathpkg "path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -19,10 +21,15 @@ import (
 
 const readBuffer = 64 << 10
 
-// fileDigest checks what a component reads, and makes its digest later: that of a
-// file's content, or of a folder's listing, a line for every file in it with mode,
-// digest and path.
-func fileDigest(dir string, files *folder, in bake.Input) (func() (string, error), error) {
+// input is a file or folder that a component reads.
+type input struct {
+	files   *folder
+	path    string
+	exclude []string
+}
+
+// newInput checks what a component reads.
+func newInput(dir string, files *folder, in bake.Input) (*input, error) {
 	path, err := inputPath(dir, in)
 	if err != nil {
 		return nil, err
@@ -30,8 +37,7 @@ func fileDigest(dir string, files *folder, in bake.Input) (func() (string, error
 	if _, err := fs.Stat(files, path); err != nil {
 		return nil, err
 	}
-	skip, err := patternmatcher.New(in.Exclude)
-	if err != nil {
+	if _, err := patternmatcher.New(in.Exclude); err != nil {
 		return nil, fmt.Errorf("exclude: %w", err)
 	}
 	f, err := files.open(path)
@@ -41,19 +47,60 @@ func fileDigest(dir string, files *folder, in bake.Input) (func() (string, error
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	return files.reads.digest(func() (string, error) { return pathDigest(files, path, skip) }), nil
+	files.reads.want(path)
+	return &input{files, path, in.Exclude}, nil
 }
 
-func pathDigest(files *folder, path string, skip *patternmatcher.PatternMatcher) (string, error) {
-	info, err := fs.Stat(files, path)
+// Digest makes that of a file's content, or of a folder's listing, a line for every
+// file in it with mode, digest and path. It is asked for once.
+func (in *input) Digest() (digest string, err error) {
+	defer in.files.reads.made(in.path)
+	info, err := fs.Stat(in.files, in.path)
 	switch {
 	case err != nil:
 		return "", err
 	case info.IsDir():
-		return folderDigest(files, path, skip)
+		digest, err = folderDigest(in.files, in.path, in.exclude)
+	default:
+		digest, _, err = contentDigest(in.files, in.path, make([]byte, readBuffer))
 	}
-	digest, _, err := contentDigest(files, path, make([]byte, readBuffer))
-	return digest, err
+	if err != nil {
+		return "", err
+	}
+	return digest, in.Still()
+}
+
+// Still is an error if the run has read something of the input, by whomever, that
+// was another one before.
+func (in *input) Still() error {
+	changes := in.files.reads.changes()
+	if len(changes) == 0 {
+		return nil
+	}
+	skip, err := patternmatcher.New(in.exclude)
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Sorted(maps.Keys(changes)) {
+		rel, below := inside(in.path, path)
+		if !below {
+			continue
+		}
+		left, err := skip.MatchesOrParentMatches(rel)
+		if err != nil {
+			return err
+		}
+		if rel == "." || !left || changes[path] && skip.Exclusions() { // something in it may come back
+			return changedError(path)
+		}
+	}
+	return nil
+}
+
+// inside is a path as seen from a folder, if it is that or in it.
+func inside(folder, path string) (rel string, is bool) {
+	rel, err := filepath.Rel(folder, path)
+	return filepath.ToSlash(rel), err == nil && filepath.IsLocal(rel)
 }
 
 // inputPath is where an input is in the folder.
@@ -79,14 +126,15 @@ func inputPath(dir string, in bake.Input) (string, error) {
 // contentDigest is that of a file's content, and whether it may be executed. What
 // a bake has read to its end is not read again, and must be what it was.
 func contentDigest(files *folder, path string, buf []byte) (digest string, exec bool, err error) {
-	was, read := files.reads.at(path)
-	if read {
+	if was, read := files.reads.at(path); read {
 		now, err := files.look(path)
-		if err != nil || was.changed || now != was.stat {
+		switch {
+		case err != nil:
+			return "", false, err
+		case !files.reads.again(path, now):
 			return "", false, changedError(path)
-		}
-		if was.digest != "" {
-			return was.digest, now.Mode&0o111 != 0, nil
+		case was.content != "":
+			return was.content, now.mode&0o111 != 0, nil
 		}
 	}
 	f, err := files.open(path)
@@ -99,7 +147,15 @@ func contentDigest(files *folder, path string, buf []byte) (digest string, exec 
 		return "", false, err
 	}
 	h := sha256.New()
-	_, err = io.CopyBuffer(h, struct{ io.Reader }{f}, buf)
+	plain, regular := f.(*plainFile)
+	if !regular {
+		_, err = io.CopyBuffer(h, struct{ io.Reader }{f}, buf)
+		return sumOf(h), info.Mode()&0o111 != 0, err
+	}
+	s, _ := files.reads.watch(plain)
+	if _, err = io.CopyBuffer(h, struct{ io.Reader }{f}, buf); err == nil {
+		files.reads.hashed(s, sumOf(h))
+	}
 	return sumOf(h), info.Mode()&0o111 != 0, err
 }
 
@@ -112,7 +168,11 @@ type listed struct {
 
 // folderDigest hashes a folder's listing: names, kinds, executable bits, link
 // targets and contents, without what is excluded.
-func folderDigest(files *folder, root string, skip *patternmatcher.PatternMatcher) (string, error) {
+func folderDigest(files *folder, root string, exclude []string) (string, error) {
+	skip, err := patternmatcher.New(exclude)
+	if err != nil {
+		return "", err
+	}
 	all, err := listFolder(files, root, skip)
 	if err != nil {
 		return "", err
@@ -145,7 +205,6 @@ func folderDigest(files *folder, root string, skip *patternmatcher.PatternMatche
 // its line then: its directory is the one just listed.
 func listFolder(files *folder, root string, skip *patternmatcher.PatternMatcher) (all []*listed, err error) {
 	seen := map[string]patternmatcher.MatchInfo{} // by directory
-	dirs := []string{root}
 	err = fs.WalkDir(files, root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -162,9 +221,6 @@ func listFolder(files *folder, root string, skip *patternmatcher.PatternMatcher)
 			if left && d.IsDir() && !skip.Exclusions() {
 				return fs.SkipDir // nothing in it comes back
 			}
-			if d.IsDir() {
-				dirs = append(dirs, path)
-			}
 			if left {
 				return nil
 			}
@@ -176,10 +232,7 @@ func listFolder(files *folder, root string, skip *patternmatcher.PatternMatcher)
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return all, files.reads.same(dirs)
+	return all, err
 }
 
 func listing(files *folder, path string, d fs.DirEntry, buf []byte) (string, error) {

@@ -89,9 +89,12 @@ func (f *folder) Lstat(name string) (fs.FileInfo, error) {
 func (f *folder) ReadDir(name string) ([]fs.DirEntry, error) {
 	list, err := f.list(name)
 	if err != nil {
-		return f.rootFiles.ReadDir(name) // which says what is wrong
+		if list, err = f.rootFiles.ReadDir(name); err != nil { // which says what is wrong
+			return nil, err
+		}
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	f.reads.listed(name, list)
 	for i, d := range list {
 		list[i] = entry{d, f, path.Join(name, d.Name())}
 	}
@@ -109,11 +112,6 @@ func (f *folder) list(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return nil, err
-	}
-	f.reads.note(name, lasting(stat))
 	fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -121,6 +119,15 @@ func (f *folder) list(name string) ([]fs.DirEntry, error) {
 	dir := os.NewFile(uintptr(fd), name) // one of os.Root asks about every entry
 	defer dir.Close()
 	return dir.ReadDir(-1)
+}
+
+// ReadLink tells where a link leads to.
+func (f *folder) ReadLink(name string) (string, error) {
+	target, err := f.rootFiles.ReadLink(name)
+	if err == nil {
+		f.reads.linked(name, target)
+	}
+	return target, err
 }
 
 // entry is one of a directory.
@@ -137,7 +144,7 @@ func (e entry) Info() (fs.FileInfo, error) { return e.folder.Lstat(e.path) }
 func (f *folder) Open(name string) (fs.File, error) {
 	file, err := f.open(name)
 	if plain, ok := file.(*plainFile); ok {
-		f.reads.hear(plain)
+		f.reads.opened(plain)
 	}
 	return file, err
 }
@@ -176,33 +183,49 @@ func (f *folder) openNear(dir, name string) (fs.File, error) {
 }
 
 // look tells what Open would open now, in a directory that was opened since the
-// folder was last told to forget it.
-func (f *folder) look(name string) (stat unix.Stat_t, err error) {
+// folder was last told to forget it. There may be no regular file any more.
+func (f *folder) look(name string) (state, error) {
+	stat, err := f.lookNear(path.Dir(name), path.Base(name))
+	if err == nil && stat.Mode&unix.S_IFMT == unix.S_IFLNK {
+		stat, err = f.lookBehind(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return state{}, nil
+	}
+	return stateOf(stat), err
+}
+
+func (f *folder) lookNear(dir, name string) (stat unix.Stat_t, err error) {
 	f.mu.Lock()
-	near, err := f.enter(path.Dir(name))
-	if err == nil {
-		err = unix.Fstatat(near, path.Base(name), &stat, unix.AT_SYMLINK_NOFOLLOW)
+	defer f.mu.Unlock()
+	near, err := f.enter(dir)
+	if err != nil {
+		return stat, err
 	}
-	f.mu.Unlock()
-	if err != nil || stat.Mode&unix.S_IFMT != unix.S_IFLNK {
-		return lasting(stat), err
+	if err := unix.Fstatat(near, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return stat, &fs.PathError{Op: "stat", Path: path.Join(dir, name), Err: err}
 	}
+	return stat, nil
+}
+
+// lookBehind looks at what a link leads to.
+func (f *folder) lookBehind(name string) (stat unix.Stat_t, err error) {
 	file, err := f.open(name)
 	if err != nil {
 		return stat, err
 	}
-	defer file.Close()
 	if plain, ok := file.(*plainFile); ok {
-		return plain.stat, nil
+		stat = plain.stat
 	}
-	return stat, fs.ErrInvalid
+	return stat, file.Close()
 }
 
 // plainFile is a regular file and what was seen when it was opened.
 type plainFile struct {
 	layer.RawFile
-	stat unix.Stat_t
-	ear  *ear // nil: nobody listens
+	stat  unix.Stat_t
+	reads *reads // which want to know how it is when it is closed; nil: they do not
+	ear   *ear   // nil: nobody listens
 }
 
 func newPlainFile(fd int, name string) (fs.File, error) {
@@ -211,7 +234,6 @@ func newPlainFile(fd int, name string) (fs.File, error) {
 		file.Close()
 		return nil, errors.Join(err, fs.ErrInvalid)
 	}
-	file.stat = lasting(file.stat)
 	return file, nil
 }
 
@@ -232,7 +254,7 @@ func plainOf(file fs.File, name string) (fs.File, error) {
 func (f *plainFile) Read(p []byte) (int, error) {
 	n, err := f.RawFile.Read(p)
 	if f.ear != nil {
-		f.ear.hear(p[:n], err)
+		f.ear.take(p[:n], err)
 	}
 	return n, err
 }
@@ -242,6 +264,12 @@ func (f *plainFile) Close() error {
 	if f.ear != nil {
 		f.ear.close()
 		f.ear = nil
+	}
+	if f.reads != nil {
+		var now unix.Stat_t
+		_ = unix.Fstat(f.FD, &now) // else it is not known to be the same
+		f.reads.again(f.Name, stateOf(now))
+		f.reads = nil
 	}
 	return f.RawFile.Close()
 }

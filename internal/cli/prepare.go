@@ -97,7 +97,7 @@ func (a *App) facts(ctx context.Context, o opened, s selection, runID string, st
 	f := plan.Facts{
 		Root: o.home, Cwd: a.Dir, Time: started, UUID: runID, Version: a.Version,
 		CI: a.ci(), AllowHostExec: s.allowHostExec,
-		Digest: func(in bake.Input) (func() (string, error), error) { return fileDigest(o.dir, o.files, in) },
+		Digest: func(in bake.Input) (plan.Content, error) { return newInput(o.dir, o.files, in) },
 	}
 	if text := a.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)

@@ -211,6 +211,135 @@ func TestChangedWhileItIsBaked(t *testing.T) {
 	}
 }
 
+const changedOne = `file "one": one changed while it was baked: `
+
+// write puts a file into the folder, at another time than what is there.
+func (b baking) write(name, content string) {
+	b.t.Helper()
+	tick(b.t, b.dir)
+	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(content), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A file that two steps copy, and that changes between them, is not kept as what it
+// was for the first of them.
+func TestChangedBetweenTwoSteps(t *testing.T) {
+	b := newBaking(t, `
+images:
+  web:
+    builders: { oci: { scratch: true } }
+    provisioners:
+      - file: { source: one, destination: /a }
+      - shell-local: { inline: ['echo changed >> one'], cache: always }
+      - file: { source: one, destination: /b }
+      - file: { content: "x", destination: /c }
+`)
+	tick(t, b.dir)
+	said, digests := b.build()
+	if strings.Count(said, changedOne+"step 3 and those after it are not kept in the cache") != 1 || digests["one"] != "" {
+		t.Errorf("it is not said once: %v\n%s", digests, said)
+	}
+	b.write("one", "1")
+	if said, _ := b.build(); strings.Count(said, "from the cache") != 2 || strings.Contains(said, "changed while") {
+		t.Errorf("the first steps were right:\n%s", said)
+	}
+	if said, _ := b.build(); strings.Count(said, "from the cache") != 4 {
+		t.Errorf("all is kept now:\n%s", said)
+	}
+}
+
+// Nor is it as what it was for another bake, whose post-processor changes it.
+func TestChangedBetweenTwoBakes(t *testing.T) {
+	b := newBaking(t, `
+images:
+  first:
+    builders: { oci: { scratch: true } }
+    provisioners:
+      - file: { source: one, destination: /a }
+    post_processors:
+      - shell-local: { inline: ['echo changed >> one'] }
+  second:
+    builders: { oci: { scratch: true } }
+    provisioners:
+      - file: { source: one, destination: /b }
+`)
+	tick(t, b.dir)
+	if said, digests := b.build("--parallel-builds=1"); strings.Count(said, changedOne+"step 1 is not kept in the cache") != 1 || digests["one"] != "" {
+		t.Errorf("it is not said once: %v\n%s", digests, said)
+	}
+	b.write("one", "1")
+	if said, _ := b.build("--parallel-builds=1", "--only=second*"); strings.Contains(said, "from the cache") {
+		t.Errorf("another content is taken:\n%s", said)
+	}
+}
+
+// Nor where the key was made before the machine was started.
+func TestChangedAfterItsKey(t *testing.T) {
+	b := newBaking(t, `
+images:
+  web:
+    builders: { oci: { scratch: true } }
+    layers: squash
+    provisioners:
+      - shell-local: { inline: ['if [ -e later ]; then cp later one; fi'], cache: always }
+      - file: { source: one, destination: /one }
+`)
+	b.build() // the sketch is known now
+	b.write("one", "2")
+	b.write("later", "3")
+	if said, digests := b.build(); strings.Count(said, changedOne+"step 2 is not kept in the cache") != 1 || digests["one"] != "" {
+		t.Errorf("it is not said once: %v\n%s", digests, said)
+	}
+	if err := os.Remove(filepath.Join(b.dir, "later")); err != nil {
+		t.Fatal(err)
+	}
+	b.write("one", "2")
+	if said, _ := b.build(); strings.Contains(said, "from the cache") || strings.Contains(said, "changed while") {
+		t.Errorf("another content is taken:\n%s", said)
+	}
+	if said, _ := b.build(); strings.Count(said, "from the cache") != 2 {
+		t.Errorf("it is kept now:\n%s", said)
+	}
+}
+
+// A log that is written into the folder, and left out, changes nothing.
+func TestLogInTheFolder(t *testing.T) {
+	b := newBaking(t, `
+images:
+  web:
+    builders: { oci: { scratch: true } }
+    provisioners:
+      - file: { source: in, destination: /in, exclude: ["*.log"] }
+      - shell-local: { inline: ['echo "$$" > in/$$.log'], cache: always }
+      - file: { source: in, destination: /again, exclude: ["*.log"] }
+`)
+	tick(t, b.dir)
+	if said, digests := b.build(); strings.Contains(said, "changed while") || digests["in"] == "" {
+		t.Errorf("%v\n%s", digests, said)
+	}
+	if said, _ := b.build(); strings.Count(said, "from the cache") != 3 {
+		t.Errorf("it is not kept:\n%s", said)
+	}
+}
+
+// Where the sketch is known, and what is in the files decides, they are read for the
+// key, and by the step once more.
+func TestFilesOfAKnownSketch(t *testing.T) {
+	b := newBaking(t, copying)
+	b.build()
+	b.write("in/d0/f0", "other")
+	opened := watchOpens(t, filepath.Join(b.dir, "in"))
+	if said, _ := b.build(); strings.Contains(said, "changed while") {
+		t.Errorf("nothing did:\n%s", said)
+	}
+	for name, n := range opened.take(t) {
+		if n != 2 { // for the key, and by the step
+			t.Errorf("%s was opened %d times", name, n)
+		}
+	}
+}
+
 // The plan that is printed has all digests, and what is not there is told of before
 // anything runs.
 func TestPlanAndItsFiles(t *testing.T) {

@@ -22,11 +22,11 @@ import (
 
 // digestNow is an input's digest before anything was read.
 func digestNow(files *folder, in bake.Input) (string, error) {
-	digest, err := fileDigest("", files, in)
+	content, err := newInput("", files, in)
 	if err != nil {
 		return "", err
 	}
-	return digest()
+	return content.Digest()
 }
 
 func folderOf(t *testing.T, dir string) *folder {
@@ -41,11 +41,16 @@ func folderOf(t *testing.T, dir string) *folder {
 // later is a digest that is not made yet.
 func later(t *testing.T, files *folder, in bake.Input) func() (string, error) {
 	t.Helper()
-	digest, err := fileDigest("", files, in)
+	return laterInput(t, files, in).Digest
+}
+
+func laterInput(t *testing.T, files *folder, in bake.Input) *input {
+	t.Helper()
+	content, err := newInput("", files, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return digest
+	return content
 }
 
 // upload reads a folder as a step does that copies it: whole, or what pick says of
@@ -56,6 +61,9 @@ func upload(files fs.FS, root string, amount func(name string) int64) error {
 		return err
 	}
 	return fs.WalkDir(below, ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type() == fs.ModeSymlink {
+			_, err = fs.ReadLink(below, name)
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -184,7 +192,7 @@ func TestDigestOfAFile(t *testing.T) {
 		if got, err := fs.ReadFile(files, path.Clean(name)); err != nil || string(got) != content {
 			t.Fatalf("%s: %q, %v", name, got, err)
 		}
-		if got, ok := files.reads.at(path.Clean(name)); !ok || got.digest == "" {
+		if got, ok := files.reads.at(path.Clean(name)); !ok || got.content == "" {
 			t.Errorf("%s: nothing is remembered", name)
 		}
 		want := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
@@ -203,15 +211,15 @@ func TestInputsAreChecked(t *testing.T) {
 		"../a": "outside the template's folder", "/etc/passwd": "outside the template's folder", "out": "escapes",
 		filepath.Join(dir, "a"): "",
 	} {
-		digest, err := fileDigest(dir, files, bake.Input{Path: name})
+		digest, err := newInput(dir, files, bake.Input{Path: name})
 		if want == "" && (err != nil || digest == nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	if _, err := fileDigest(dir, files, bake.Input{Path: "d", Exclude: []string{"["}}); err == nil {
+	if _, err := newInput(dir, files, bake.Input{Path: "d", Exclude: []string{"["}}); err == nil {
 		t.Error("a pattern that is none")
 	}
-	if _, err := fileDigest(dir, files, bake.Input{Path: "no"}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := newInput(dir, files, bake.Input{Path: "no"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what is not there: %v", err)
 	}
 }
@@ -317,33 +325,201 @@ func TestChangesOfOneFile(t *testing.T) {
 	}
 }
 
-// Nothing is remembered, nor hashed, once all digests are made.
-func TestReadsAreForgotten(t *testing.T) {
-	files := folderOf(t, tree(t, map[string]string{"a": "A", "b": "B"}))
-	one, two := later(t, files, bake.Input{Path: "a"}), later(t, files, bake.Input{Path: "b"})
-	listens := func() bool {
+// A file is hashed by its reader while a digest is wanted that nobody has, and what
+// was seen of inputs is remembered; of other files nothing is.
+func TestWhatReadersHash(t *testing.T) {
+	files := folderOf(t, tree(t, map[string]string{"in/a": "A", "in/b": "B", "other": "O", "inner": "I"}))
+	digest := later(t, files, bake.Input{Path: "in", Exclude: []string{"b"}})
+	listens := func(name string) bool {
 		t.Helper()
-		f, err := files.Open("b")
+		f, err := files.Open(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		return f.(*plainFile).ear != nil
 	}
-	if !listens() {
+	for _, name := range []string{"other", "inner"} {
+		if _, seen := files.reads.at(name); seen || listens(name) {
+			t.Errorf("%s is no input's", name)
+		}
+	}
+	if !listens("in/a") {
 		t.Error("nobody listens")
 	}
-	if _, err := fs.ReadFile(files, "b"); err != nil || listens() {
+	if _, err := fs.ReadFile(files, "in/a"); err != nil || listens("in/a") {
 		t.Errorf("it is hashed again; %v", err)
 	}
-	if _, err := one(); err != nil {
+	if _, err := digest(); err != nil || listens("in/b") {
+		t.Errorf("the digest is made: %v", err)
+	}
+	if was, _ := files.reads.at("in/a"); was.content == "" {
+		t.Error("it is forgotten")
+	}
+}
+
+// What is not read by itself, but for a digest, is not read once more for another.
+func TestDigestsOfTheSameFiles(t *testing.T) {
+	files := folderOf(t, tree(t, map[string]string{"in/a": "A", "in/d/b": "B", "in/link": "->a"}))
+	all, some, one := later(t, files, bake.Input{Path: "in"}), later(t, files, bake.Input{Path: "in", Exclude: []string{"a"}}), later(t, files, bake.Input{Path: "in/d/b"})
+	if _, err := all(); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := files.reads.at("b"); !ok {
-		t.Error("a digest is still to be made")
+	before := files.reads.seen["in/d/b"].content
+	files.reads.seen["in/d/b"].content = "sha256:known"
+	if got, err := one(); err != nil || got != "sha256:known" || before == "" {
+		t.Errorf("%s, %v", got, err)
 	}
-	if _, err := two(); err != nil || listens() || files.reads.seen != nil {
-		t.Errorf("all digests are made: %v", err)
+	if _, err := some(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A step that reads something else than the digest is of, which is made already, is
+// noticed, be it put back afterwards or not.
+func TestChangesAfterTheDigest(t *testing.T) {
+	for name, change := range map[string]func(in string) error{
+		"in place": func(in string) error { return os.WriteFile(in+"/d/a", []byte("B"), 0o644) },
+		"put back": func(in string) error {
+			return errors.Join(os.WriteFile(in+"/d/a", []byte("B"), 0o644), os.WriteFile(in+"/d/a", []byte("A"), 0o644))
+		},
+		"added":     func(in string) error { return os.WriteFile(in+"/d/c", nil, 0o644) },
+		"removed":   func(in string) error { return os.Remove(in + "/d/a") },
+		"a link":    func(in string) error { return errors.Join(os.Remove(in+"/d/link"), os.Symlink("b", in+"/d/link")) },
+		"a folder":  func(in string) error { return errors.Join(os.Remove(in+"/d/a"), os.Mkdir(in+"/d/a", 0o755)) },
+		"no folder": func(in string) error { return errors.Join(os.RemoveAll(in+"/d"), os.WriteFile(in+"/d", nil, 0o644)) },
+	} {
+		for _, read := range []bool{false, true} { // before the digest is made
+			t.Run(fmt.Sprint(name, read), func(t *testing.T) {
+				dir := tree(t, map[string]string{"in/d/a": "A", "in/d/link": "->a", "in/z": "Z", "z": ""})
+				files := folderOf(t, dir)
+				in, other := laterInput(t, files, bake.Input{Path: "in"}), laterInput(t, files, bake.Input{Path: "in", Exclude: []string{"d"}})
+				tick(t, dir)
+				if read {
+					if err := upload(files, "in", whole); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, in := range []*input{in, other} {
+					if _, err := in.Digest(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := errors.Join(upload(files, "in", whole), in.Still(), change(filepath.Join(dir, "in"))); err != nil {
+					t.Fatal(err)
+				}
+				if err := in.Still(); err != nil {
+					t.Errorf("nobody has read it yet: %v", err)
+				}
+				if err := upload(files, "in", whole); err != nil {
+					t.Fatal(err)
+				}
+				if err := in.Still(); err == nil || !strings.Contains(err.Error(), "in/d") {
+					t.Errorf("read once more: %v", err)
+				}
+				if err := other.Still(); err != nil {
+					t.Errorf("without that folder: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// So it is where a file changes while it is read, whatever it is afterwards.
+func TestChangesWhileReading(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		dir := tree(t, map[string]string{"a": "AAAA"})
+		files := folderOf(t, dir)
+		in := laterInput(t, files, bake.Input{Path: "a"})
+		if early {
+			if _, err := in.Digest(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tick(t, dir)
+		f, err := files.Open("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(text string) error { return os.WriteFile(filepath.Join(dir, "a"), []byte(text), 0o644) }
+		_, err = io.CopyN(io.Discard, f, 2)
+		err = errors.Join(err, write("BBBB"))
+		_, err2 := io.Copy(io.Discard, f)
+		if err := errors.Join(err, err2, write("AAAA"), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Still(); err == nil {
+			t.Errorf("digest first: %t: it is not noticed", early)
+		}
+	}
+}
+
+// What an input leaves out may come and go, but not take the place of what it has.
+func TestWhatIsLeftOutMayChange(t *testing.T) {
+	in := bake.Input{Path: "in", Exclude: []string{"**/*.log", "left"}}
+	for what, wantErr := range map[string]bool{"in/new.log": false, "in/d/new.log": false, "in/left/x": false, "in/d/new": true} {
+		for _, early := range []bool{false, true} {
+			dir := tree(t, map[string]string{"in/old.log": "", "in/d/a": "A"})
+			files := folderOf(t, dir)
+			in := laterInput(t, files, in)
+			err := upload(files, "in", whole)
+			if early {
+				_, err = in.Digest()
+			}
+			full := filepath.Join(dir, what)
+			if err := errors.Join(err, os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, nil, 0o644), os.Remove(filepath.Join(dir, "in/old.log")), upload(files, "in", whole)); err != nil {
+				t.Fatal(err)
+			}
+			if !early {
+				_, err = in.Digest()
+			}
+			if err := errors.Join(err, in.Still()); (err != nil) != wantErr {
+				t.Errorf("%s, digest first: %t: %v", what, early, err)
+			}
+		}
+	}
+}
+
+// A folder that is left out, but for something in it, is missed, and noticed.
+func TestFolderThatIsLeftOutInPart(t *testing.T) {
+	for _, early := range []bool{false, true} { // it is there for the digest, not for the step, or the other way
+		dir := tree(t, map[string]string{"in/a": "A", "out/f": "F"})
+		files := folderOf(t, dir)
+		in := laterInput(t, files, bake.Input{Path: "in", Exclude: []string{"d", "x.log", "!d/f"}})
+		from, to := filepath.Join(dir, "out"), filepath.Join(dir, "in/d")
+		if early {
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+			from, to = to, from
+		}
+		if _, err := in.Digest(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "in/x.log"), nil, 0o644), upload(files, "in", whole), in.Still()); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Rename(from, to), upload(files, "in", whole)); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Still(); err == nil || !strings.Contains(err.Error(), "in/d changed") {
+			t.Errorf("there before: %t: %v", early, err)
+		}
+	}
+}
+
+// What cannot be looked at has not changed for that.
+func TestWhatCannotBeLookedAt(t *testing.T) {
+	dir := tree(t, map[string]string{"in/a": "A"})
+	files := folderOf(t, dir)
+	digest := later(t, files, bake.Input{Path: "in/a"})
+	if _, err := fs.ReadFile(files, "in/a"); err != nil {
+		t.Fatal(err)
+	}
+	files.root.Close() // as good as any error
+	files.forget()
+	if _, err := digest(); err == nil || strings.Contains(err.Error(), "changed") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -8,13 +8,22 @@ import (
 // Digest is that of a host file's content, sha256:…, or of a directory's canonical
 // listing. It is made when it is first asked for.
 type Digest struct {
-	make func() (string, error)
-	done atomic.Bool
+	make  func() (string, error)
+	still func() error
+	done  atomic.Bool
 }
 
-// NewDigest is a digest that the function makes.
-func NewDigest(makeIt func() (string, error)) *Digest {
-	d := &Digest{}
+// Content is what a digest is made of.
+type Content interface {
+	Digest() (string, error)
+	// Still is an error if something else was read of it than the digest is of.
+	Still() error
+}
+
+// NewDigest is a digest that a function makes once. What still says, if there is
+// one, counts whenever the digest is asked for.
+func NewDigest(makeIt func() (string, error), still func() error) *Digest {
+	d := &Digest{still: still}
 	d.make = sync.OnceValues(func() (string, error) {
 		defer d.done.Store(true)
 		return makeIt()
@@ -22,12 +31,20 @@ func NewDigest(makeIt func() (string, error)) *Digest {
 	return d
 }
 
-// Get gives the digest; of nil there is none.
+// Get gives the digest, unless something else was read by now; of nil there is
+// none.
 func (d *Digest) Get() (string, error) {
 	if d == nil {
 		return "", nil
 	}
-	return d.make()
+	text, err := d.make()
+	if err == nil && d.still != nil {
+		err = d.still()
+	}
+	if err != nil {
+		return "", err
+	}
+	return text, nil
 }
 
 // Known is the digest if somebody has asked for it, and it could be had.
@@ -35,10 +52,7 @@ func (d *Digest) Known() string {
 	if d == nil || !d.done.Load() {
 		return ""
 	}
-	text, err := d.make()
-	if err != nil {
-		return ""
-	}
+	text, _ := d.Get()
 	return text
 }
 

@@ -28,7 +28,7 @@ type Facts struct {
 
 	// Digest checks a host file or folder that a component reads, and gives what
 	// makes its digest, which takes reading it. Nil: the plan has no digests.
-	Digest func(bake.Input) (func() (string, error), error)
+	Digest func(bake.Input) (Content, error)
 
 	CI            bool // nobody watches: commands on the host must be permitted
 	AllowHostExec bool
@@ -160,15 +160,18 @@ type digested struct {
 }
 
 func (p *planner) newDigested(in bake.Input) digested {
-	makeIt, err := p.facts.Digest(in)
+	content, err := p.facts.Digest(in)
 	if err != nil {
 		return digested{err: err}
 	}
-	return digested{digest: NewDigest(func() (string, error) {
-		text, err := makeIt()
+	named := func(err error) error {
 		if err != nil {
 			err = diag.Problem{Pos: in.Pos, Text: fmt.Sprintf("file %q: %v", in.Path, err)}
 		}
-		return text, err
-	})}
+		return err
+	}
+	return digested{digest: NewDigest(func() (string, error) {
+		text, err := content.Digest()
+		return text, named(err)
+	}, func() error { return named(content.Still()) })}
 }

@@ -123,9 +123,9 @@ func settings(text string) planCase {
 	return c
 }
 
-func (c planCase) digest(in bake.Input) (func() (string, error), error) {
+func (c planCase) digest(in bake.Input) (plan.Content, error) {
 	data, err := fs.ReadFile(c.folder, in.Path)
-	return func() (string, error) { return fmt.Sprintf("sha256:%.4x", sha256.Sum256(data)), nil }, err
+	return content(func() (string, error) { return fmt.Sprintf("sha256:%.4x", sha256.Sum256(data)), nil }), err
 }
 
 func parse(name string, src []byte) (template.Template, diag.List) {

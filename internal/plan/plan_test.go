@@ -128,6 +128,12 @@ func TestNothingToBake(t *testing.T) {
 	}
 }
 
+// content is what does not change.
+type content func() (string, error)
+
+func (c content) Digest() (string, error) { return c() }
+func (c content) Still() error            { return nil }
+
 func TestInputs(t *testing.T) {
 	step := func(line int, script string) template.Provisioner {
 		return template.Provisioner{Component: component(line, "shell", value.Object{{Key: "script", Node: value.Node{Pos: diag.Pos{File: "t", Line: line, Column: 9}, V: script}}})}
@@ -136,7 +142,7 @@ func TestInputs(t *testing.T) {
 		step(2, "one.sh"), step(3, "one.sh"), step(4, "gone.sh"), step(5, "denied.sh"), step(6, "torn.sh"),
 	}})
 	var checked, read []string
-	facts := plan.Facts{Digest: func(in bake.Input) (func() (string, error), error) {
+	facts := plan.Facts{Digest: func(in bake.Input) (plan.Content, error) {
 		checked = append(checked, in.Path)
 		switch in.Path {
 		case "gone.sh":
@@ -144,13 +150,13 @@ func TestInputs(t *testing.T) {
 		case "denied.sh":
 			return nil, errors.New("permission denied")
 		}
-		return func() (string, error) {
+		return content(func() (string, error) {
 			read = append(read, in.Path)
 			if in.Path == "torn.sh" {
 				return "", errors.New("input/output error")
 			}
 			return "sha256:1", nil
-		}, nil
+		}), nil
 	}}
 	p, _, problems := plan.Make(tmpl, vars.Resolved{}, catalog(), facts, plan.Options{})
 	want := `t:4:9: file "gone.sh" is not there (paths are relative to the template's folder)

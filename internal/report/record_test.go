@@ -35,7 +35,7 @@ func (n needs) Eval(value.Scope) (value.Node, error) {
 }
 
 func digest(text string, err error) *plan.Digest {
-	return plan.NewDigest(func() (string, error) { return text, err })
+	return plan.NewDigest(func() (string, error) { return text, err }, nil)
 }
 
 func input(t *testing.T) report.Input {

@@ -66,7 +66,7 @@ type stepCache struct {
 	keyring
 	done []bake.Checkpoint
 	warn func(text string)
-	lost bool // no more keys can be made, and that was said
+	lost bool // nobody can say what later steps are made of, and that was said
 }
 
 // keep remembers what a step did, unless it is one that may not be cached, or
@@ -76,9 +76,16 @@ func (c *stepCache) keep(ctx context.Context, step int, a bake.Artifact) {
 		return
 	}
 	key, err := c.key(step)
+	if err == nil {
+		err = c.read(max(len(c.done), c.checked), step)
+	}
 	if err != nil {
 		c.lost = true
-		c.warn(fmt.Sprintf("%v: step %d is not kept in the cache", err, step+1))
+		which := fmt.Sprintf("step %d is", step+1)
+		if step+1 < len(c.steps) {
+			which = fmt.Sprintf("step %d and those after it are", step+1)
+		}
+		c.warn(fmt.Sprintf("%v: %s not kept in the cache", err, which))
 		return
 	}
 	c.Keep(ctx, key, a.Steps[len(a.Steps)-1])
@@ -89,7 +96,7 @@ func (c *stepCache) close(ctx context.Context) {
 	if c == nil {
 		return
 	}
-	if err := c.all(); err != nil {
+	if c.lost || c.all() != nil {
 		c.Close(ctx, nil)
 		return
 	}
@@ -185,8 +192,9 @@ func (r *runner) ignored(b plan.Bake, step int) bool {
 
 // keyring has the keys of the steps up to the first that may not be cached.
 type keyring struct {
-	steps []keyless
-	keys  []Key // those made so far
+	steps   []keyless
+	keys    []Key // those made so far
+	checked int   // steps that have read what their keys say
 }
 
 // keyless is a step whose files are not read yet.
@@ -214,6 +222,20 @@ func (k *keyring) key(step int) (Key, error) {
 		k.keys = append(k.keys, Key{ID: of.hash(before), Sketch: s.sketch, Step: i + 1, Of: of})
 	}
 	return k.keys[step], nil
+}
+
+// read is an error if one of the steps, which are done, has read other files than
+// their keys are made of. What happens to those afterwards does not matter.
+func (k *keyring) read(from, to int) error {
+	for _, s := range k.steps[from : to+1] {
+		for _, in := range s.files {
+			if _, err := in.Digest.Get(); err != nil {
+				return err
+			}
+		}
+	}
+	k.checked = to + 1
+	return nil
 }
 
 // all makes the keys that are not made yet.

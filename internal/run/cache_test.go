@@ -194,6 +194,7 @@ func TestCache(t *testing.T) {
 type file struct {
 	content string
 	err     error
+	changed error // what was read of it afterwards was another one
 	read    int
 }
 
@@ -201,7 +202,7 @@ func (f *file) digest() *plan.Digest {
 	return plan.NewDigest(func() (string, error) {
 		f.read++
 		return f.content, f.err
-	})
+	}, func() error { return f.changed })
 }
 
 // withFiles has each step read a file.
@@ -278,7 +279,7 @@ func TestFileThatChanged(t *testing.T) {
 	if res := w.one(t, b); ran(res) != "a b c" || res.Err != nil {
 		t.Fatalf("%s, %v", ran(res), res.Err)
 	}
-	if got := w.sink.Texts(bake.Warned); !slices.Equal(got, []string{"f1 changed while it was baked: step 2 is not kept in the cache"}) {
+	if got := w.sink.Texts(bake.Warned); !slices.Equal(got, []string{"f1 changed while it was baked: step 2 and those after it are not kept in the cache"}) {
 		t.Errorf("warned %q", got)
 	}
 	if m := w.Cache.(*memory); len(m.kept) != 1 || len(m.closed) != 0 {
@@ -290,6 +291,55 @@ func TestFileThatChanged(t *testing.T) {
 	}
 	if m := w.Cache.(*memory); len(m.closed) != 3 {
 		t.Errorf("%d keys remembered", len(m.closed))
+	}
+}
+
+// So it is where a step reads something else than its key is made of, which is there
+// already; what an earlier step has read, which is kept, may change then.
+func TestFileThatChangesAfterItsDigest(t *testing.T) {
+	for name, c := range map[string]struct {
+		file   int // the one that changes while step b runs
+		layers string
+		want   string
+		kept   int
+	}{
+		"one that is read":       {1, "step", "step 2 and those after it are not kept in the cache", 1},
+		"one that is kept":       {0, "step", "", 3},
+		"one to be read":         {2, "step", "step 3 is not kept in the cache", 2},
+		"any, for a whole layer": {0, "squash", "step 3 is not kept in the cache", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := cacheWorld(t)
+			files := []*file{{content: "1"}, {content: "2"}, {content: "3"}}
+			for _, f := range files {
+				_, _ = f.digest().Get()
+			}
+			w.steps["b"] = func(ctx context.Context, env bake.Env) error {
+				files[c.file].changed = errors.New("f changed while it was baked")
+				_, err := env.Communicator.Exec(ctx, bake.Cmd{Args: []string{"b"}})
+				return err
+			}
+			b := withFiles(cached(baked("web.x", "a", "b", "c")), files...)
+			b.Layers = c.layers
+			if res := w.one(t, b); ran(res) != "a b c" || res.Err != nil {
+				t.Fatalf("%s, %v", ran(res), res.Err)
+			}
+			var want []string
+			if c.want != "" {
+				want = []string{"f changed while it was baked: " + c.want}
+			}
+			if got := w.sink.Texts(bake.Warned); !slices.Equal(got, want) {
+				t.Errorf("warned %q", got)
+			}
+			if m := w.Cache.(*memory); len(m.kept) != c.kept || (len(m.closed) == 0) != (c.want != "") {
+				t.Errorf("kept %d, and %d keys remembered", len(m.kept), len(m.closed))
+			}
+			for _, f := range files {
+				if f.read > 2 {
+					t.Errorf("read %d times", f.read)
+				}
+			}
+		})
 	}
 }
 

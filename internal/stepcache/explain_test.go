@@ -43,7 +43,7 @@ func (m *machine) explain(bakes ...plan.Bake) string {
 }
 
 func digest(text string) *plan.Digest {
-	return plan.NewDigest(func() (string, error) { return text, nil })
+	return plan.NewDigest(func() (string, error) { return text, nil }, nil)
 }
 
 func TestExplain(t *testing.T) {

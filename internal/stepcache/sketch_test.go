@@ -20,7 +20,7 @@ func reading(from, content string, count *int) plan.Bake {
 			return "", errors.New("f cannot be read")
 		}
 		return content, nil
-	})}}
+	}, nil)}}
 	return b
 }
 
