@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
@@ -71,6 +72,24 @@ type Bake struct {
 	Facts    map[string]any   `json:"-"` // build.name, build.type, source.*: known values for run's scope
 }
 
+// Prerequisites are the bakes that must be done first: the one it starts from, if there is
+// one, and those that its steps read.
+func (b Bake) Prerequisites() []string {
+	if b.From == "" {
+		return b.After
+	}
+	return append([]string{b.From}, b.After...)
+}
+
+// Files are the host files that its builder and its steps read.
+func (b Bake) Files() []Input {
+	files := slices.Clone(b.Inputs)
+	for _, s := range b.Steps {
+		files = append(files, s.Inputs...)
+	}
+	return files
+}
+
 // Step is one provisioner to run.
 type Step struct {
 	Type   string     `json:"type"`
@@ -120,19 +139,13 @@ type PostCommon struct {
 func (p Plan) Read() diag.List {
 	var problems diag.List
 	seen := map[*Digest]bool{}
-	read := func(inputs []Input) {
-		for _, in := range inputs {
-			if _, err := in.Digest.Get(); !seen[in.Digest] {
-				problems.AppendErr(diag.Pos{}, err)
-			}
-			seen[in.Digest] = true
-		}
-	}
 	for _, image := range p.Images {
 		for _, b := range image.Bakes {
-			read(b.Inputs)
-			for _, s := range b.Steps {
-				read(s.Inputs)
+			for _, in := range b.Files() {
+				if _, err := in.Digest.Get(); !seen[in.Digest] {
+					problems.AppendErr(diag.Pos{}, err)
+				}
+				seen[in.Digest] = true
 			}
 		}
 	}

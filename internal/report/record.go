@@ -165,17 +165,11 @@ func (in Input) materials(res run.Result) []Material {
 	for _, name := range res.Bake.After {
 		list = append(list, Material{Kind: "image", Name: name, Digest: in.imageOf(name)})
 	}
-	add := func(inputs []plan.Input) {
-		for _, i := range inputs {
-			if Status(res) == "done" { // else nothing is read just to tell of it
-				_, _ = i.Digest.Get() // one that cannot be had is not told
-			}
-			list = append(list, Material{Kind: "file", Name: i.Path, Digest: i.Digest.Known()})
+	for _, i := range res.Bake.Files() {
+		if Status(res) == "done" { // else nothing is read just to tell of it
+			_, _ = i.Digest.Get() // one that cannot be had is not told
 		}
-	}
-	add(res.Bake.Inputs)
-	for _, s := range res.Bake.Steps {
-		add(s.Inputs)
+		list = append(list, Material{Kind: "file", Name: i.Path, Digest: i.Digest.Known()})
 	}
 	return list
 }

@@ -96,11 +96,11 @@ func (c *stepCache) close(ctx context.Context) {
 	if c == nil {
 		return
 	}
-	if c.lost || c.all() != nil {
-		c.Close(ctx, nil)
-		return
+	var keys []Key
+	if !c.lost && c.all() == nil {
+		keys = c.keys
 	}
-	c.Close(ctx, c.keys)
+	c.Close(ctx, keys)
 }
 
 // cached finds how far an earlier bake came on the same source; nothing when

@@ -65,7 +65,7 @@ func (r *runner) explain(ctx context.Context, p *pending, byName map[string]*pen
 	b := p.Bake
 	e := Explanation{Bake: b.Name}
 	var from *bake.Artifact
-	for _, name := range append([]string{b.From}, b.After...) {
+	for _, name := range b.Prerequisites() {
 		needed := byName[name]
 		if needed == nil {
 			continue

@@ -49,7 +49,7 @@ func (s stages) rank(p *pending) (rank int) {
 	if p.Bake.Builder == s.reader.Builder {
 		rank++
 	}
-	if p.Bake.Name == s.reader.From || slices.Contains(s.reader.After, p.Bake.Name) {
+	if slices.Contains(s.reader.Prerequisites(), p.Bake.Name) {
 		rank += 2
 	}
 	return rank

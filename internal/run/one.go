@@ -124,13 +124,8 @@ func (r *runner) machine(ctx context.Context, builder bake.Builder, job bake.Job
 // post-processors, or another bake, put others in their place. One that cannot be
 // had is missing in the record.
 func settle(b plan.Bake) {
-	for _, in := range b.Inputs {
+	for _, in := range b.Files() {
 		_, _ = in.Digest.Get()
-	}
-	for _, s := range b.Steps {
-		for _, in := range s.Inputs {
-			_, _ = in.Digest.Get()
-		}
 	}
 }
 

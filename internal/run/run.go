@@ -156,7 +156,7 @@ func inOrder(bakes []*pending, byName map[string]*pending) []*pending {
 			return
 		}
 		seen[p] = true
-		for _, name := range append([]string{p.Bake.From}, p.Bake.After...) {
+		for _, name := range p.Bake.Prerequisites() {
 			visit(byName[name])
 		}
 		out = append(out, p)
@@ -180,7 +180,7 @@ func newSlots(n, all int) chan struct{} {
 // needs no context.
 func (r *runner) await(ctx context.Context, p *pending, byName map[string]*pending, slots chan struct{}) {
 	var from *bake.Artifact
-	for _, name := range append([]string{p.Bake.From}, p.Bake.After...) {
+	for _, name := range p.Bake.Prerequisites() {
 		needed := byName[name]
 		if needed == nil {
 			continue

@@ -16,6 +16,7 @@ import (
 // bake has succeeded. It is of no account whether that works: publishing sends
 // what is missing, and tells why it cannot.
 type sender struct {
+	steps  int           // how many, from the first on, may be sent
 	layers chan v1.Layer // nil: nothing is sent
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -29,7 +30,7 @@ func (r *runner) sender(ctx context.Context, b plan.Bake) *sender {
 		return &sender{cancel: func() {}}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &sender{layers: make(chan v1.Layer, len(b.Steps)), cancel: cancel}
+	s := &sender{steps: r.open(b), layers: make(chan v1.Layer, len(b.Steps)), cancel: cancel}
 	s.done.Go(func() {
 		for l := range s.layers {
 			if to.Send(ctx, []v1.Layer{l}, refs) != nil {
@@ -40,27 +41,37 @@ func (r *runner) sender(ctx context.Context, b plan.Bake) *sender {
 	return s
 }
 
-// send sends the layer of the last step.
-func (s *sender) send(made bake.Artifact) {
-	if s.layers == nil || len(made.Steps) == 0 {
+// open is how many of a bake's first steps, and all that they build on or read, were
+// given no secrets. What the others make is nobody's before the bake has succeeded:
+// a later step may look for what should not be there.
+func (r *runner) open(b plan.Bake) int {
+	byName := map[string]*pending{}
+	for _, p := range r.bakes {
+		byName[p.Bake.Name] = p
+	}
+	var stages []*pending
+	for _, name := range b.Prerequisites() {
+		stages = append(stages, byName[name])
+	}
+	for _, p := range inOrder(stages, byName) {
+		if slices.ContainsFunc(p.Bake.Steps, r.given) {
+			return 0
+		}
+	}
+	if given := slices.IndexFunc(b.Steps, r.given); given >= 0 {
+		return given
+	}
+	return len(b.Steps)
+}
+
+// send sends the layer of a step, which is the last one that was done.
+func (s *sender) send(step int, made bake.Artifact) {
+	if s.layers == nil || step >= s.steps || len(made.Steps) == 0 {
 		return
 	}
 	if last := made.Steps[len(made.Steps)-1]; last.Layer != nil {
 		s.layers <- last.Layer
 	}
-}
-
-// mayHold reports whether the first of a bake's steps, or a stage that they build
-// on or read, were given secrets. What they made is nobody's before the bake has
-// succeeded: a later step may look for what should not be there.
-func (r *runner) mayHold(b plan.Bake, steps int) bool {
-	if slices.ContainsFunc(b.Steps[:steps], r.given) {
-		return true
-	}
-	return slices.ContainsFunc(r.bakes, func(p *pending) bool {
-		stage := p.Bake
-		return (stage.Name == b.From || slices.Contains(b.After, stage.Name)) && r.mayHold(stage, len(stage.Steps))
-	})
 }
 
 // stop ends sending.

@@ -61,9 +61,7 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 				return made, fmt.Errorf("commit: %w", err)
 			}
 			cache.keep(ctx, i, made)
-			if !r.mayHold(b, i+1) {
-				early.send(made)
-			}
+			early.send(i, made)
 		}
 	}
 	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: r.createdBy(b, last), Secret: r.lastGiven(b, each)}); err != nil {
