@@ -16,8 +16,8 @@ import (
 // again for it.
 type follower struct {
 	to     *Publication
-	before []string  // directories that the draft made by itself at its start, sorted; still to come
-	read   tarReader // of what is no tar: it counts
+	before []string // directories that the draft made by itself at its start, sorted; still to come
+	used   tally
 	sum    hash.Hash
 	buf    []byte
 	lost   bool // what was put is no layer as it came
@@ -32,7 +32,7 @@ func (d *Draft) Follow(p *Publication) bool {
 		return false
 	}
 	d.follower = &follower{
-		to: p, before: slices.Sorted(maps.Keys(d.tree.edits)), sum: sha256.New(), read: tarReader{limits: p.limits.withDefaults()},
+		to: p, before: slices.Sorted(maps.Keys(d.tree.edits)), sum: sha256.New(), used: tally{limits: p.limits.withDefaults()},
 	}
 	return true
 }
@@ -82,7 +82,7 @@ func (f *follower) note(e Entry, offset int64) {
 // The content of a file is at the offset.
 func (d *Draft) hand(e Entry, content io.Reader, offset int64) {
 	f := d.follower
-	if f == nil {
+	if f == nil || f.lost {
 		return
 	}
 	for ; len(f.before) > 0 && f.before[0] <= e.Path; f.before = f.before[1:] {
@@ -90,11 +90,8 @@ func (d *Draft) hand(e Entry, content io.Reader, offset int64) {
 			d.handOne(f, d.tree.edits[f.before[0]], nil, 0)
 		}
 	}
-	for i := range e.Path {
-		if e.Path[i] != '/' {
-			continue
-		}
-		if dir, made := d.tree.edits[e.Path[:i]]; made && f.to.raw.edits[dir.Path].Type != Dir {
+	for p := range above(e.Path) {
+		if dir, made := d.tree.edits[p]; made && f.to.raw.edits[p].Type != Dir {
 			d.handOne(f, dir, nil, 0)
 		}
 	}
@@ -106,28 +103,28 @@ func (d *Draft) handOne(f *follower, e Entry, content io.Reader, offset int64) {
 	switch {
 	case f.lost:
 	case !was || !e.sameMetadata(b):
-		err := f.limits(e)
-		if err == nil {
-			err = f.to.next(e.Path)
-		}
-		if err == nil {
-			err = f.to.entry(e, false, content)
-		}
-		f.lost = err != nil || f.to.rest.entries > 0 // the rest is not written
+		f.lost = f.take(e, content) != nil || f.to.rest.entries > 0 // the rest is not written
 		f.note(e, offset)
 	case e.Type == File:
 		f.lost = true // only its content tells whether it changed
 	}
 }
 
-// limits are those of a delta: what is over them is an error that Publish tells.
-func (f *follower) limits(e Entry) error {
+// take gives the publication an entry, within the limits of a delta. What is over
+// them is an error that Publish tells.
+func (f *follower) take(e Entry, content io.Reader) error {
 	name := e.Path
 	if e.Type == Dir {
 		name += "/" // as in a tar
 	}
-	f.read.entries++
-	return f.read.check(&tar.Header{Name: name, Linkname: e.Linkname, Size: e.Size, Uid: e.UID, Gid: e.GID})
+	err := f.used.check(&tar.Header{Name: name, Linkname: e.Linkname, Size: e.Size, Uid: e.UID, Gid: e.GID})
+	if err == nil {
+		err = f.to.next(e.Path)
+	}
+	if err == nil {
+		err = f.to.entry(e, false, content)
+	}
+	return err
 }
 
 // lose gives following up.

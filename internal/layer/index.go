@@ -206,6 +206,17 @@ func (x *Index) with(set map[string]Entry, gone map[string]bool) *Index {
 	return &Index{entries: out}
 }
 
+// above are the directories that a path is in, but for the root, from the top.
+func above(p string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range len(p) {
+			if p[i] == '/' && !yield(p[:i]) {
+				return
+			}
+		}
+	}
+}
+
 // anyAbove reports whether the path or a directory above it is in the set.
 func anyAbove(set map[string]bool, p string) bool {
 	if len(set) == 0 {

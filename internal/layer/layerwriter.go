@@ -35,11 +35,9 @@ func (w *layerWriter) whiteout(p string) error {
 }
 
 func (w *layerWriter) parents(p string) error {
-	for i := range p {
-		if p[i] == '/' {
-			if err := w.name(p[:i]); err != nil {
-				return err
-			}
+	for dir := range above(p) {
+		if err := w.name(dir); err != nil {
+			return err
 		}
 	}
 	return nil

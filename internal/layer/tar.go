@@ -62,16 +62,21 @@ var ErrLimit = errors.New("over the limit")
 // tarReader reads a stranger's tar within limits.
 type tarReader struct {
 	*tar.Reader
-	ctx     context.Context
+	tally
+	ctx context.Context
+	in  *countingReader
+}
+
+// tally is how much of what limits allow is used.
+type tally struct {
 	limits  Limits
-	in      *countingReader
 	entries int
 	bytes   int64
 }
 
 func newTarReader(ctx context.Context, r io.Reader, limits Limits) *tarReader {
 	in := &countingReader{r: bufio.NewReaderSize(r, tarBuffer)}
-	return &tarReader{Reader: tar.NewReader(in), ctx: ctx, limits: limits.withDefaults(), in: in}
+	return &tarReader{Reader: tar.NewReader(in), tally: tally{limits: limits.withDefaults()}, ctx: ctx, in: in}
 }
 
 type countingReader struct {
@@ -121,7 +126,6 @@ func (t *tarReader) next() (*tar.Header, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read tar after %d entries: %w", t.entries, err)
 		}
-		t.entries++
 		if err := t.check(h); err != nil {
 			return nil, fmt.Errorf("tar entry %q: %w", clip(h.Name), err)
 		}
@@ -131,8 +135,10 @@ func (t *tarReader) next() (*tar.Header, error) {
 	}
 }
 
-func (t *tarReader) check(h *tar.Header) error {
+// check counts an entry.
+func (t *tally) check(h *tar.Header) error {
 	l := t.limits
+	t.entries++
 	t.bytes += h.Size
 	xattrs := 0
 	for k, v := range h.PAXRecords {

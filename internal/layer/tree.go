@@ -382,11 +382,7 @@ func (p *Publication) adopt(e Entry, group string) error {
 // write writes an entry after the directories above it that are not published
 // yet, because they are noise.
 func (p *Publication) write(e Entry, link string) error {
-	for i := range e.Path {
-		if e.Path[i] != '/' {
-			continue
-		}
-		dir := e.Path[:i]
+	for dir := range above(e.Path) {
 		if p.hasDir(dir) {
 			continue
 		}
@@ -408,15 +404,15 @@ func (p *Publication) write(e Entry, link string) error {
 // ownParents names in the rest those directories above a path that the layer is
 // about to name, and that are others in the complete tree.
 func (p *Publication) ownParents(path string) error {
-	for i := range path {
-		if path[i] != '/' || p.out.named[path[:i]] {
+	for dir := range above(path) {
+		if p.out.named[dir] {
 			continue
 		}
-		raw, _ := p.raw.lookup(path[:i])
+		raw, _ := p.raw.lookup(dir)
 		raw.ModTime = p.epoch
 		p.raw.set(raw)
-		if pub, ok := p.pub.lookup(path[:i]); !ok || !pub.same(raw) {
-			if err := p.rest.name(path[:i]); err != nil {
+		if pub, ok := p.pub.lookup(dir); !ok || !pub.same(raw) {
+			if err := p.rest.name(dir); err != nil {
 				return err
 			}
 		}
