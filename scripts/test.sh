@@ -6,7 +6,7 @@ cd "$root"
 
 need_dockerd
 [ -x "$(command -v docker)" ] || need_packages docker-cli # in Debian 12 it comes with the engine
-need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client umoci uidmap slirp4netns jq
+need_packages iptables iproute2 ca-certificates curl git gcc libc6-dev docker-registry mmdebstrap debian-archive-keyring apache2-utils openssh-server openssh-client umoci uidmap slirp4netns jq zstd
 start_engine
 IMGBAKE_TEST_ROOTFS=$(debian_rootfs)
 export IMGBAKE_TEST_ROOTFS

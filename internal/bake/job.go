@@ -9,24 +9,34 @@ import (
 // Job is one bake's fixed facts. It is made from the plan before the builder
 // starts and never changes.
 type Job struct {
-	RunID    string            // unique for this run of imgbake; labels what a builder makes
-	Name     string            // the bake's name: image.builder, or the builder alone for Packer templates
-	Image    string            // the image's name in the template, may be empty for Packer templates
-	Builder  string            // the builder's name
-	Type     string            // the builder's Kind
-	Platform v1.Platform       // what to bake for; the zero value is the engine's own
-	From     *Artifact         // the earlier stage to start from; nil for the builder's own source
-	Epoch    *time.Time        // SOURCE_DATE_EPOCH; nil: the base image's created time, else 1970
-	Config   ImageConfig       // changes to the image configuration
-	Keep     []string          // noise paths to keep, as patterns
-	Files    bool              // no command will be run, as far as is known: the machine is for Put and Get
-	Each     bool              // every step is committed by itself
-	Mounts   []Mount           // what Mount will be asked for, without contents and sockets
-	Dir      string            // the template's folder, absolute
-	Force    bool              // -force: overwrite what is in the way
-	Debug    bool              // -debug
-	Notify   func(text string) // one line for the log; never nil in a run
+	RunID       string            // unique for this run of imgbake; labels what a builder makes
+	Name        string            // the bake's name: image.builder, or the builder alone for Packer templates
+	Image       string            // the image's name in the template, may be empty for Packer templates
+	Builder     string            // the builder's name
+	Type        string            // the builder's Kind
+	Platform    v1.Platform       // what to bake for; the zero value is the engine's own
+	From        *Artifact         // the earlier stage to start from; nil for the builder's own source
+	Epoch       *time.Time        // SOURCE_DATE_EPOCH; nil: the base image's created time, else 1970
+	Config      ImageConfig       // changes to the image configuration
+	Keep        []string          // noise paths to keep, as patterns
+	Compression Compression       // of the layers that are made
+	Files       bool              // no command will be run, as far as is known: the machine is for Put and Get
+	Each        bool              // every step is committed by itself
+	Mounts      []Mount           // what Mount will be asked for, without contents and sockets
+	Dir         string            // the template's folder, absolute
+	Force       bool              // -force: overwrite what is in the way
+	Debug       bool              // -debug
+	Notify      func(text string) // one line for the log; never nil in a run
 }
+
+// Compression is how layers are compressed. The zero value is Gzip.
+type Compression string
+
+// The compressions.
+const (
+	Gzip Compression = "gzip"
+	Zstd Compression = "zstd"
+)
 
 // ImageConfig is what a template changes in the image configuration of the
 // base (OCI image-spec config.md). A nil field keeps the base's value; an empty

@@ -290,7 +290,7 @@ func (b *fakeBuilder) Image(_ context.Context, job bake.Job, done []bake.Checkpo
 
 // Commit makes a layer with one file, the step's name.
 func (b *fakeBuilder) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifact, error) {
-	w, err := b.store.NewLayer(ctx)
+	w, err := b.store.NewLayer(ctx, bake.Gzip)
 	if err != nil {
 		return bake.Artifact{}, err
 	}

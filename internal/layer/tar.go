@@ -52,9 +52,9 @@ func (l Limits) withDefaults() Limits {
 }
 
 // BakeLimits are for layers that steps run on, or made. Steps may fill the disk
-// and take their time as well: no size is too large, and what gzip can make of
-// zeros, 1032 bytes of one, is not yet a bomb.
-func BakeLimits() Limits { return Limits{Bytes: 1 << 60, Ratio: 1100} }
+// and take their time as well: no size is too large, and what zstd can make of
+// zeros, 128 KiB of four bytes, is not yet a bomb.
+func BakeLimits() Limits { return Limits{Bytes: 1 << 60, Ratio: 33_000} }
 
 // ErrLimit is what an error wraps when a tar is larger than Limits allow.
 var ErrLimit = errors.New("over the limit")

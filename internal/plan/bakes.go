@@ -29,7 +29,7 @@ func (p *planner) bake(b *builder) {
 		b.bake.Publish = p.publishing(&c)
 	}
 	parts := p.parts(&c)
-	b.bake.Config, b.bake.Layers, b.bake.Keep = parts.config, parts.layers, parts.keep
+	b.bake.Config, b.bake.Layers, b.bake.Compression, b.bake.Keep = parts.config, parts.layers, parts.compression, parts.keep
 }
 
 // baking is one bake while it is planned.
@@ -101,26 +101,31 @@ func (p *planner) platformOf(b *builder) string {
 
 // imageParts are the settings of an image that its bakes share.
 type imageParts struct {
-	config bake.ImageConfig
-	layers string
-	keep   []string
+	config      bake.ImageConfig
+	layers      string
+	compression bake.Compression
+	keep        []string
 }
 
 // parts reads the image's settings, once where they are the same for all bakes.
 func (p *planner) parts(c *baking) imageParts {
 	img := c.b.image
-	own := perBake(img.tmpl.Config, img.tmpl.Layers, img.tmpl.Keep)
+	settings := []value.Node{img.tmpl.Config, img.tmpl.Layers, img.tmpl.Compression, img.tmpl.Keep}
+	own := perBake(settings...)
 	if !own && img.shared != nil {
 		return *img.shared
 	}
-	s := c.scopeFor(img.tmpl.Config, img.tmpl.Layers, img.tmpl.Keep)
+	s := c.scopeFor(settings...)
 	all := struct {
-		Config bake.ImageConfig `key:"config"`
-		Layers string           `key:"layers" opt:"known,enum=step|squash"`
-		Keep   []string         `key:"keep" opt:"known"`
+		Config      bake.ImageConfig `key:"config"`
+		Layers      string           `key:"layers" opt:"known,enum=step|squash"`
+		Compression bake.Compression `key:"compression" opt:"known,enum=gzip|zstd"`
+		Keep        []string         `key:"keep" opt:"known"`
 	}{Layers: "step"}
 	object := value.Object{}
-	for key, n := range map[string]value.Node{"config": img.tmpl.Config, "layers": img.tmpl.Layers, "keep": img.tmpl.Keep} {
+	for key, n := range map[string]value.Node{
+		"config": img.tmpl.Config, "layers": img.tmpl.Layers, "compression": img.tmpl.Compression, "keep": img.tmpl.Keep,
+	} {
 		if n.V != nil {
 			object = append(object, value.Member{Key: key, Node: p.eval(n, s)})
 		}
@@ -128,6 +133,9 @@ func (p *planner) parts(c *baking) imageParts {
 	where, problems := value.Decode(value.Node{Pos: img.tmpl.Pos, V: object}, &all)
 	p.problems.Append(problems)
 	p.imageConfig(all.Config, where)
-	img.shared = &imageParts{all.Config, all.Layers, all.Keep}
+	if all.Compression == bake.Gzip {
+		all.Compression = "" // one plan, and one key, for what is the same
+	}
+	img.shared = &imageParts{all.Config, all.Layers, all.Compression, all.Keep}
 	return *img.shared
 }

@@ -50,26 +50,27 @@ type Target struct {
 
 // Bake is one builder's work on one image.
 type Bake struct {
-	Name     string           `json:"name"` // image.builder, @platform if it is for several; without image in Packer templates
-	Image    string           `json:"image,omitempty"`
-	Builder  string           `json:"builder"`
-	Type     string           `json:"type"`
-	Platform string           `json:"platform,omitempty"` // os/arch[/variant]; empty: the engine's own
-	From     string           `json:"from,omitempty"`     // the bake whose image it starts from
-	After    []string         `json:"after,omitempty"`    // other bakes that must be done first: its steps copy files from their images
-	Ancestor bool             `json:"ancestor,omitempty"` // not asked for: others start from it, so it has no post-processors and is not published
-	Pos      diag.Pos         `json:"pos,omitzero"`
-	Body     value.Node       `json:"config"`
-	Steps    []Step           `json:"steps,omitempty"`
-	Cleanup  *Step            `json:"error_cleanup,omitempty"`
-	Posts    [][]Post         `json:"post_processors,omitempty"`
-	Config   bake.ImageConfig `json:"image_config,omitzero"`
-	Layers   string           `json:"layers"` // step or squash
-	Keep     []string         `json:"keep,omitempty"`
-	Publish  []Target         `json:"publish,omitempty"`
-	Epoch    *time.Time       `json:"epoch,omitempty"` // SOURCE_DATE_EPOCH
-	Inputs   []Input          `json:"inputs,omitempty"`
-	Facts    map[string]any   `json:"-"` // build.name, build.type, source.*: known values for run's scope
+	Name        string           `json:"name"` // image.builder, @platform if it is for several; without image in Packer templates
+	Image       string           `json:"image,omitempty"`
+	Builder     string           `json:"builder"`
+	Type        string           `json:"type"`
+	Platform    string           `json:"platform,omitempty"` // os/arch[/variant]; empty: the engine's own
+	From        string           `json:"from,omitempty"`     // the bake whose image it starts from
+	After       []string         `json:"after,omitempty"`    // other bakes that must be done first: its steps copy files from their images
+	Ancestor    bool             `json:"ancestor,omitempty"` // not asked for: others start from it, so it has no post-processors and is not published
+	Pos         diag.Pos         `json:"pos,omitzero"`
+	Body        value.Node       `json:"config"`
+	Steps       []Step           `json:"steps,omitempty"`
+	Cleanup     *Step            `json:"error_cleanup,omitempty"`
+	Posts       [][]Post         `json:"post_processors,omitempty"`
+	Config      bake.ImageConfig `json:"image_config,omitzero"`
+	Layers      string           `json:"layers"`                // step or squash
+	Compression bake.Compression `json:"compression,omitempty"` // of the layers it makes; empty: gzip
+	Keep        []string         `json:"keep,omitempty"`
+	Publish     []Target         `json:"publish,omitempty"`
+	Epoch       *time.Time       `json:"epoch,omitempty"` // SOURCE_DATE_EPOCH
+	Inputs      []Input          `json:"inputs,omitempty"`
+	Facts       map[string]any   `json:"-"` // build.name, build.type, source.*: known values for run's scope
 }
 
 // Prerequisites are the bakes that must be done first: the one it starts from, if there is

@@ -78,7 +78,7 @@ func (t *tree) bake(b Bake) {
 	t.WriteByte('\n')
 	var notes []string
 	for _, note := range []struct{ what, of string }{
-		{"", b.Type}, {"on ", b.Platform}, {"from ", b.From}, {"after ", strings.Join(b.After, ", ")}, {"layers: ", b.Layers},
+		{"", b.Type}, {"on ", b.Platform}, {"from ", b.From}, {"after ", strings.Join(b.After, ", ")}, {"layers: ", b.Layers}, {"compression: ", string(b.Compression)},
 	} {
 		if note.of != "" {
 			notes = append(notes, note.what+note.of)

@@ -94,12 +94,12 @@ func (p Folder) dockerArchive(a bake.Artifact, refs []bake.Ref) error {
 	images := map[name.Tag]v1.Image{}
 	for _, ref := range refs {
 		if tag, ok := ref.Reference.(name.Tag); ok {
-			images[tag] = a.Image
+			images[tag] = store.Loadable(a.Image)
 		}
 	}
 	return p.replace(func(w io.Writer) error {
 		if len(images) == 0 {
-			return tarball.Write(name.Digest{}, a.Image, w)
+			return tarball.Write(name.Digest{}, store.Loadable(a.Image), w)
 		}
 		return tarball.MultiWrite(images, w)
 	})

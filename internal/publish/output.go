@@ -74,7 +74,7 @@ func dockerStream(w io.Writer, images []store.Named) error {
 		if err != nil {
 			return err
 		}
-		refs[ref] = n.Image
+		refs[ref] = store.Loadable(n.Image)
 	}
 	return tarball.MultiRefWrite(refs, w)
 }

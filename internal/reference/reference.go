@@ -88,7 +88,7 @@ func imageFields() []value.Field {
 	types := map[string]string{
 		"from": "string", "builders": "builders", "provisioners": "list of provisioners",
 		"error_cleanup_provisioner": "provisioner", "post_processors": "list of post-processors",
-		"config": "image configuration", "layers": "step or squash", "keep": "list of string", "publish": "list of targets",
+		"config": "image configuration", "layers": "step or squash", "compression": "gzip or zstd", "keep": "list of string", "publish": "list of targets",
 	}
 	for i, f := range keys {
 		if known, ok := types[f.Key]; ok {

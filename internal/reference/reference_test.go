@@ -51,7 +51,7 @@ func TestSchemaAccepts(t *testing.T) {
 		"what reads itself":             images(`{"provisioners": [{"shell": {"mode": "0755", "raw": [{"a": 1}], "how": "fast"}}]}`),
 		"an enum by expression":         images(`{"provisioners": [{"shell": {"how": "${var.how}"}}], "layers": "${var.layers}"}`),
 		"a sequence of post-processors": images(`{"post_processors": [{"docker-tag": {"repository": "r", "tag": "1"}}, [{"docker-tag": {"repository": "r"}}, "breakpoint"]]}`),
-		"image configuration": images(`{"layers": "squash", "keep": ["/var/cache/**"], "config": {"entrypoint": ["/a"], "cmd": "b", "env": {"A": "${var.a}"},
+		"image configuration": images(`{"layers": "squash", "compression": "zstd", "keep": ["/var/cache/**"], "config": {"entrypoint": ["/a"], "cmd": "b", "env": {"A": "${var.a}"},
 			"expose": [8080], "healthcheck": {"test": ["a"], "interval": "30s", "retries": 3}}}`),
 		"a cache":                `{"images": {"a": null}, "cache": "ghcr.io/a/cache"}`,
 		"a cache to read only":   `{"images": {"a": null}, "cache": {"from": ["ghcr.io/a/cache", "${var.more}"]}}`,

@@ -86,6 +86,7 @@ func (s schemaWriter) image() object {
 		"post_processors":           listOf(anyOf(ref("post-processor"), listOf(ref("post-processor")))),
 		"config":                    orExpression(ref("image_config")),
 		"layers":                    orExpression(object{"enum": []any{"step", "squash"}}),
+		"compression":               orExpression(object{"enum": []any{"gzip", "zstd"}}),
 		"publish":                   oneOrMore(ref("target")),
 	})
 }

@@ -274,6 +274,9 @@ func (r *runner) keys(ctx context.Context, b plan.Bake, source string) (k keyrin
 		"version": keyVersion, "source": source, "bake": b.Name, "image": b.Image, "builder": b.Builder, "type": b.Type,
 		"platform": b.Platform, "layers": b.Layers, "keep": fmt.Sprintf("%q", b.Keep),
 	}
+	if b.Compression != "" {
+		seed["compression"] = string(b.Compression)
+	}
 	if b.Epoch != nil {
 		seed["SOURCE_DATE_EPOCH"] = fmt.Sprint(b.Epoch.Unix())
 	}

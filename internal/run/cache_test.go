@@ -156,6 +156,7 @@ func TestCache(t *testing.T) {
 		"a step is added":       {change: func(b *plan.Bake) { b.Steps = append(b.Steps, b.Steps[0]) }, want: "(a) (b) (c) a"},
 		"a step is removed":     {change: func(b *plan.Bake) { b.Steps = b.Steps[:2] }, want: "(a) (b)"},
 		"other noise is kept":   {change: func(b *plan.Bake) { b.Keep = []string{"tmp/x"} }, want: "a b c"},
+		"another compression":   {change: func(b *plan.Bake) { b.Compression = bake.Zstd }, want: "a b c"},
 		"one layer":             {change: func(b *plan.Bake) { b.Layers = "squash" }, want: "a b c"},
 		"no cache":              {option: func(o *run.Options) { o.NoCache = true }, want: "a b c"},
 		"no cache from a title": {option: func(o *run.Options) { o.NoCacheFrom = "b" }, want: "(a) b c"},

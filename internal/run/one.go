@@ -194,7 +194,7 @@ func (r *runner) end(m bake.Machine, detach bool, res *Result) {
 func (r *runner) job(b plan.Bake, from *bake.Artifact) (bake.Job, error) {
 	job := bake.Job{
 		RunID: r.RunID, Name: b.Name, Image: b.Image, Builder: b.Builder, Type: b.Type,
-		From: from, Epoch: b.Epoch, Config: b.Config, Keep: b.Keep, Mounts: allMounts(b), Each: r.each(b) || len(b.Steps) == 1,
+		From: from, Epoch: b.Epoch, Config: b.Config, Compression: b.Compression, Keep: b.Keep, Mounts: allMounts(b), Each: r.each(b) || len(b.Steps) == 1,
 		Dir: r.Dir, Force: r.Force, Debug: r.Debug,
 		Notify: func(text string) { r.emit(b.Name, bake.Event{Type: bake.Note, Text: text}) },
 	}

@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/imageconfig"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
@@ -131,7 +132,7 @@ func (s *saver) layer(content io.Reader) error {
 		return err
 	}
 	defer plain.Close()
-	w, err := s.store.NewLayer(s.ctx)
+	w, err := s.store.NewLayer(s.ctx, bake.Gzip)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/layer"
 	"github.com/imgbake/imgbake-action/internal/store"
 )
@@ -83,7 +84,7 @@ func importTar(ctx context.Context, s *store.Store, r io.Reader) (v1.Layer, time
 		return nil, none, err
 	}
 	defer plain.Close()
-	w, err := s.NewLayer(ctx)
+	w, err := s.NewLayer(ctx, bake.Gzip)
 	if err != nil {
 		return nil, none, err
 	}

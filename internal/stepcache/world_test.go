@@ -290,7 +290,7 @@ func (b *builder) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 }
 
 func (b *builder) layer(ctx context.Context, content string) (v1.Layer, error) {
-	w, err := b.store.NewLayer(ctx)
+	w, err := b.store.NewLayer(ctx, bake.Gzip)
 	if err != nil {
 		return nil, err
 	}

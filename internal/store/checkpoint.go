@@ -11,9 +11,15 @@ import (
 	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
+// Policy says how a checkpoint's layers are made.
+type Policy struct {
+	layer.Policy
+	Compression bake.Compression
+}
+
 // Checkpoint publishes what delta writes, a delta of the tree, into the store: the
 // layer that an image shows, and the rest that only later steps see.
-func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta func(io.Writer) error, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
+func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta func(io.Writer) error, policy Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
@@ -35,14 +41,14 @@ func (s *Store) Checkpoint(ctx context.Context, tree *layer.Tree, delta func(io.
 	return made, nil
 }
 
-func (s *Store) publish(ctx context.Context, tree *layer.Tree, delta io.Reader, policy layer.Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
+func (s *Store) publish(ctx context.Context, tree *layer.Tree, delta io.Reader, policy Policy, info bake.LayerInfo) (bake.Checkpoint, error) {
 	policy.Limits = layer.BakeLimits()
-	w, err := s.NewLayer(ctx)
+	w, err := s.NewLayer(ctx, policy.Compression)
 	if err != nil {
 		return bake.Checkpoint{}, err
 	}
 	defer w.Abort()
-	rest, err := s.NewLayer(ctx)
+	rest, err := s.NewLayer(ctx, policy.Compression)
 	if err != nil {
 		return bake.Checkpoint{}, err
 	}
@@ -50,7 +56,7 @@ func (s *Store) publish(ctx context.Context, tree *layer.Tree, delta io.Reader, 
 	if !info.Secret {
 		policy.Rest = rest
 	}
-	result, err := tree.Publish(ctx, delta, policy, w)
+	result, err := tree.Publish(ctx, delta, policy.Policy, w)
 	if err != nil {
 		return bake.Checkpoint{}, err
 	}
@@ -71,13 +77,13 @@ type Early struct {
 // Begin starts a checkpoint of what becomes of the tree. The context is that of
 // all of it, and not of a step. Call Commit or Abort at its end; Abort after
 // Commit does nothing.
-func (s *Store) Begin(ctx context.Context, tree *layer.Tree, policy layer.Policy) (*Early, error) {
-	w, err := s.NewLayer(ctx)
+func (s *Store) Begin(ctx context.Context, tree *layer.Tree, policy Policy) (*Early, error) {
+	w, err := s.NewLayer(ctx, policy.Compression)
 	if err != nil {
 		return nil, err
 	}
 	policy.Limits = layer.BakeLimits()
-	made, err := tree.Begin(policy, w)
+	made, err := tree.Begin(policy.Policy, w)
 	if err != nil {
 		w.Abort()
 		return nil, err

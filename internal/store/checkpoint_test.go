@@ -30,7 +30,7 @@ func TestCheckpoint(t *testing.T) {
 			base, err := layer.NewIndex([]layer.Entry{{Type: layer.Dir, Mode: 0o755}, {Path: "etc", Type: layer.Dir, Mode: 0o755}})
 			must(t, err)
 			info := bake.LayerInfo{CreatedBy: "step"}
-			made, err := open(t).Checkpoint(t.Context(), layer.NewTree(base), c.delta, layer.Policy{}, info)
+			made, err := open(t).Checkpoint(t.Context(), layer.NewTree(base), c.delta, Policy{}, info)
 			if !errors.Is(err, c.want) || (err == nil) != (made.Layer != nil) || err == nil && made.CreatedBy != "step" {
 				t.Errorf("got %+v, %v", made, err)
 			}
@@ -47,7 +47,7 @@ func TestCheckpoint(t *testing.T) {
 			}
 		}
 	}
-	if _, err := open(t).Checkpoint(t.Context(), layer.NewTree(base), endless, layer.Policy{}, bake.LayerInfo{}); err == nil {
+	if _, err := open(t).Checkpoint(t.Context(), layer.NewTree(base), endless, Policy{}, bake.LayerInfo{}); err == nil {
 		t.Error("no error for what is no tar")
 	}
 }

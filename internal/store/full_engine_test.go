@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
 )
 
 // A full disk is one clear error, and nothing is left behind.
@@ -25,7 +27,7 @@ func TestDiskFull(t *testing.T) {
 	s, err := Open(dir)
 	must(t, err)
 	defer s.Close()
-	w, err := s.NewLayer(t.Context())
+	w, err := s.NewLayer(t.Context(), bake.Gzip)
 	must(t, err)
 	source := rand.NewChaCha8([32]byte{})
 	block := make([]byte, 1<<20)

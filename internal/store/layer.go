@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/layer"
 )
 
@@ -33,12 +34,12 @@ type LayerWriter struct {
 }
 
 // NewLayer starts a layer. Cancelling the context makes further writes fail.
-func (s *Store) NewLayer(ctx context.Context) (*LayerWriter, error) {
+func (s *Store) NewLayer(ctx context.Context, c bake.Compression) (*LayerWriter, error) {
 	f, err := s.create()
 	if err != nil {
 		return nil, s.fault("write layer", err)
 	}
-	return &LayerWriter{store: s, ctx: ctx, f: f, pack: newPacker(s.presses, f)}, nil
+	return &LayerWriter{store: s, ctx: ctx, f: f, pack: newPacker(s.presses, s.presses.codec(c), f)}, nil
 }
 
 // Write takes more of the layer; p is copied. An error of the disk may come

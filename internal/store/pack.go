@@ -3,42 +3,35 @@ package store
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"hash"
 	"hash/crc32"
 	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"github.com/klauspost/compress/flate"
 )
-
-// Layers of the same content get the same bytes on every machine: the block
-// size is fixed, and blocks do not know how many are compressed at a time.
-const (
-	gzipLevel = 5 // of a Debian 1 % more bytes than 6, in six sevenths of its time
-	gzipBlock = 1 << 20
-	gzipReach = 32 << 10 // how far back a match can lie, also in the block before
-)
-
-// gzipHeader has neither name nor time nor operating system.
-var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
 
 // presses compress blocks, for all layers that a store is taking: only so many
 // at a time, however many layers there are.
 type presses struct {
 	room  chan struct{} // taken by a block from when it is full until it is written
 	cores chan struct{} // taken while a block is compressed
+	gzip  gzipCodec
+	zstd  zstdCodec
 
-	mu      sync.Mutex
-	blocks  []*press        // to be used again, the last one first: a processor may still
-	writers []*flate.Writer // have it at hand
+	mu     sync.Mutex
+	blocks []*press // to be used again, the last one first
 }
 
+// smallBlock is more than what layers of a few small files have.
+const smallBlock = 64 << 10
+
+// maxPresses is enough to compress a layer as fast as one processor hashes it.
+const maxPresses = 16
+
 func newPresses() *presses {
-	n := runtime.GOMAXPROCS(0)
-	return &presses{room: make(chan struct{}, 2*n+2), cores: make(chan struct{}, n)}
+	n := min(runtime.GOMAXPROCS(0), maxPresses)
+	return &presses{room: make(chan struct{}, 2*n+2), cores: make(chan struct{}, n), zstd: newZstdCodec(n)}
 }
 
 // press is a block that is being compressed.
@@ -62,6 +55,15 @@ func (p *presses) take() *press {
 	return b
 }
 
+// fill adds to a block. All but the smallest get the size of a full one at once:
+// memory that is used for the first time is dear.
+func (b *press) fill(data []byte, size int) {
+	if need := len(b.plain) + len(data); need > smallBlock && need > cap(b.plain) {
+		b.plain = append(make([]byte, 0, size), b.plain...)
+	}
+	b.plain = append(b.plain, data...)
+}
+
 func pop[T any](list *[]*T) *T {
 	last := len(*list) - 1
 	if last < 0 {
@@ -82,40 +84,19 @@ func (p *presses) giveBack(b *press) {
 	}
 }
 
-// compress makes of a block a piece of a deflate stream that ends at a byte.
-func (p *presses) compress(b *press) {
+// compress compresses a block when there is a core for it.
+func (p *presses) compress(c codec, b *press) {
 	defer b.ready.Done()
 	p.cores <- struct{}{}
 	defer func() { <-p.cores }()
-	p.mu.Lock()
-	w := pop(&p.writers)
-	p.mu.Unlock()
-	if w == nil {
-		if w, b.err = flate.NewWriter(&b.packed, gzipLevel); b.err != nil {
-			return
-		}
-	}
-	b.err = b.into(w)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.writers = append(p.writers, w)
+	b.err = c.compress(b)
 }
 
-func (b *press) into(w *flate.Writer) error {
-	w.ResetDict(&b.packed, b.dict)
-	if _, err := w.Write(b.plain); err != nil {
-		return err
-	}
-	if b.last {
-		return w.Close()
-	}
-	return w.Flush()
-}
-
-// packer is a gzip stream in the making. Hashing what comes in, compressing
+// packer is a compressed stream in the making. Hashing what comes in, compressing
 // it, and writing and hashing what goes out run beside each other.
 type packer struct {
 	presses *presses
+	codec   codec
 	out     io.Writer
 	block   *press // being filled; nil: none
 	tail    []byte // the end of the block before
@@ -128,8 +109,8 @@ type packer struct {
 	failed           atomic.Pointer[error]
 }
 
-func newPacker(p *presses, out io.Writer) *packer {
-	return &packer{presses: p, out: out, plain: sha256.New(), packed: sha256.New()}
+func newPacker(p *presses, c codec, out io.Writer) *packer {
+	return &packer{presses: p, codec: c, out: out, plain: sha256.New(), packed: sha256.New()}
 }
 
 func (p *packer) Write(data []byte) (int, error) {
@@ -141,11 +122,11 @@ func (p *packer) Write(data []byte) (int, error) {
 		if p.block == nil {
 			p.block = p.presses.take()
 		}
-		n := min(len(data), gzipBlock-len(p.block.plain))
-		p.block.plain = append(p.block.plain, data[:n]...)
+		n := min(len(data), p.codec.blockSize()-len(p.block.plain))
+		p.block.fill(data[:n], p.codec.blockSize())
 		data = data[n:]
 		written += n
-		if len(p.block.plain) == gzipBlock {
+		if len(p.block.plain) == p.codec.blockSize() {
 			p.send(false)
 		}
 	}
@@ -168,7 +149,7 @@ func (p *packer) send(last bool) {
 	b.ready.Add(2)
 	p.presses.room <- struct{}{}
 	p.hashing <- b
-	go p.presses.compress(b)
+	go p.presses.compress(p.codec, b)
 	p.writing <- b
 }
 
@@ -183,7 +164,7 @@ func (p *packer) start() {
 		}
 	})
 	p.stages.Go(func() {
-		p.emit(gzipHeader)
+		p.emit(p.codec.header())
 		for b := range p.writing {
 			b.ready.Wait()
 			if b.err != nil {
@@ -196,7 +177,7 @@ func (p *packer) start() {
 	})
 }
 
-// emit writes and hashes a piece of the gzip stream.
+// emit writes and hashes a piece of the compressed stream.
 func (p *packer) emit(piece []byte) {
 	if p.failed.Load() != nil {
 		return
@@ -213,7 +194,7 @@ func (p *packer) fail(err error) { p.failed.CompareAndSwap(nil, &err) }
 func (p *packer) finish() error {
 	p.send(true)
 	p.stop()
-	p.emit(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, p.crc), p.size))
+	p.emit(p.codec.trailer(p.crc, p.size))
 	if err := p.failed.Load(); err != nil {
 		return *err
 	}

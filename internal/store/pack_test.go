@@ -10,38 +10,59 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
 )
 
-// TestPacked unpacks with another implementation, at the borders of blocks.
+// TestPacked unpacks what was packed, at the borders of blocks; gzip with another
+// implementation.
 func TestPacked(t *testing.T) {
-	s := open(t)
-	plain := text(3*gzipBlock + 1)
-	for _, size := range []int{0, 1, gzipReach, gzipBlock - 1, gzipBlock, gzipBlock + 1, 2 * gzipBlock, 3*gzipBlock + 1} {
-		l := putLayer(t, s, plain[:size])
-		rc, err := l.Compressed()
-		must(t, err)
-		z, err := gzip.NewReader(rc)
-		must(t, err)
-		got, err := io.ReadAll(z)
-		must(t, errors.Join(err, rc.Close()))
-		if !bytes.Equal(got, plain[:size]) {
-			t.Errorf("%d bytes come back as %d others", size, len(got))
-		}
-		if diffID, _ := l.DiffID(); diffID != hashOf(plain[:size]) {
-			t.Errorf("%d bytes: diff ID %s", size, diffID)
+	for _, c := range []struct {
+		compression bake.Compression
+		media       types.MediaType
+		block       int
+		unpack      func(io.Reader) (io.Reader, error)
+	}{
+		{bake.Gzip, types.OCILayer, gzipBlock, func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
+		{bake.Zstd, types.OCILayerZStd, zstdBlock, func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }},
+	} {
+		s := open(t)
+		plain := text(3*c.block + 1)
+		for _, size := range []int{0, 1, gzipReach, c.block - 1, c.block, c.block + 1, 2 * c.block, 3*c.block + 1} {
+			l := packed(t, s, c.compression, plain[:size])
+			rc, err := l.Compressed()
+			must(t, err)
+			z, err := c.unpack(rc)
+			must(t, err)
+			got, err := io.ReadAll(z)
+			must(t, errors.Join(err, rc.Close()))
+			if !bytes.Equal(got, plain[:size]) {
+				t.Errorf("%s: %d bytes come back as %d others", c.compression, size, len(got))
+			}
+			if diffID, _ := l.DiffID(); diffID != hashOf(plain[:size]) {
+				t.Errorf("%s, %d bytes: diff ID %s", c.compression, size, diffID)
+			}
+			if media, err := l.MediaType(); media != c.media {
+				t.Errorf("%s, %d bytes: media type %s, %v", c.compression, size, media, err)
+			}
 		}
 	}
 }
 
-// TestPackedBytes holds the compression to one function: another digest here
+// TestPackedBytes holds each compression to one function: another digest here
 // is another digest of every image that is baked.
 func TestPackedBytes(t *testing.T) {
-	l := putLayer(t, open(t), text(3*gzipBlock+1))
-	const want = "sha256:3c310b8c213251389864b3a5a567ec86557ca863ade345c70ccb4ffec557b32e"
-	if got, _ := l.Digest(); got.String() != want {
-		t.Errorf("digest %s, want %s", got, want)
+	for c, want := range map[bake.Compression]string{
+		bake.Gzip: "sha256:3c310b8c213251389864b3a5a567ec86557ca863ade345c70ccb4ffec557b32e",
+		bake.Zstd: "sha256:36180112e5464eb008c11e8ab2ef2eea6bfad73ece0d08e7235c8bfba0c1f3b8",
+	} {
+		l := packed(t, open(t), c, text(3*gzipBlock+1))
+		if got, _ := l.Digest(); got.String() != want {
+			t.Errorf("%s: digest %s, want %s", c, got, want)
+		}
 	}
 }
 
@@ -54,14 +75,14 @@ func TestManyLayersAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range digests {
 		group.Go(func() {
-			beside, err := s.NewLayer(t.Context())
+			beside, err := s.NewLayer(t.Context(), bake.Gzip)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer beside.Abort()
 			fmt.Fprint(beside, "unfinished")
-			w, err := s.NewLayer(t.Context())
+			w, err := s.NewLayer(t.Context(), bake.Gzip)
 			if err != nil {
 				t.Error(err)
 				return
@@ -91,7 +112,7 @@ func TestManyLayersAtOnce(t *testing.T) {
 
 func TestAbortEndsTheStages(t *testing.T) {
 	s := open(t)
-	w, err := s.NewLayer(t.Context())
+	w, err := s.NewLayer(t.Context(), bake.Gzip)
 	must(t, err)
 	_, err = w.Write(text(3 * gzipBlock))
 	must(t, err)
@@ -103,7 +124,7 @@ func TestAbortEndsTheStages(t *testing.T) {
 // are not waited for.
 func TestWriteError(t *testing.T) {
 	s := open(t)
-	w, err := s.NewLayer(t.Context())
+	w, err := s.NewLayer(t.Context(), bake.Gzip)
 	must(t, err)
 	must(t, w.f.Close())
 	_, err = w.Write(text(3 * gzipBlock))

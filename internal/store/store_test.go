@@ -26,6 +26,8 @@ import (
 	gcrrandom "github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/imgbake/imgbake-action/internal/bake"
 )
 
 func must(t *testing.T, err error) {
@@ -56,7 +58,12 @@ func tarOf(t *testing.T, name, content string) []byte {
 
 func putLayer(t *testing.T, s *Store, plain []byte) v1.Layer {
 	t.Helper()
-	w, err := s.NewLayer(t.Context())
+	return packed(t, s, bake.Gzip, plain)
+}
+
+func packed(t *testing.T, s *Store, c bake.Compression, plain []byte) v1.Layer {
+	t.Helper()
+	w, err := s.NewLayer(t.Context(), c)
 	must(t, err)
 	defer w.Abort()
 	_, err = w.Write(plain)
@@ -114,7 +121,7 @@ func TestLayerBytesDoNotDependOnTheMachine(t *testing.T) {
 	for _, procs := range []int{1, 2, 7} {
 		s := open(t)
 		before := runtime.GOMAXPROCS(procs)
-		w, err := s.NewLayer(t.Context())
+		w, err := s.NewLayer(t.Context(), bake.Gzip)
 		runtime.GOMAXPROCS(before)
 		must(t, err)
 		for rest := plain; len(rest) > 0; { // in pieces of another size each time
@@ -147,7 +154,7 @@ func TestLayerBytesDoNotDependOnTheMachine(t *testing.T) {
 
 func TestAbort(t *testing.T) {
 	s := open(t)
-	w, err := s.NewLayer(t.Context())
+	w, err := s.NewLayer(t.Context(), bake.Gzip)
 	must(t, err)
 	_, err = w.Write(text(3 << 20))
 	must(t, err)
@@ -157,7 +164,7 @@ func TestAbort(t *testing.T) {
 		t.Errorf("left: %q", left)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	w, err = s.NewLayer(ctx)
+	w, err = s.NewLayer(ctx, bake.Gzip)
 	must(t, err)
 	cancel()
 	if _, err := w.Write([]byte("x")); !errors.Is(err, context.Canceled) {
@@ -379,7 +386,7 @@ func TestReap(t *testing.T) {
 	if dir := os.Getenv("STORE_TEST_CHILD"); dir != "" {
 		s, err := Open(dir)
 		must(t, err)
-		w, err := s.NewLayer(t.Context())
+		w, err := s.NewLayer(t.Context(), bake.Gzip)
 		must(t, err)
 		_, err = w.Write(text(3 << 20))
 		must(t, err)

@@ -63,6 +63,7 @@ type Image struct {
 	Posts        [][]Post     // sequences, each starting from the builder's artifact
 	Config       value.Node   // of bake.ImageConfig; zero if absent
 	Layers       value.Node   // "step" or "squash"; zero if absent
+	Compression  value.Node   // "gzip" or "zstd"; zero if absent
 	Keep         value.Node   // noise patterns to keep; zero if absent
 	Publish      value.Node   // list of plan.Target; zero if absent
 }

@@ -8,14 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/store"
@@ -241,10 +239,16 @@ func writeFile(tw *tar.Writer, file string, data []byte) error {
 	return err
 }
 
-// writeLayer sends a gzip layer as it is; other compressions, which not every
-// engine reads, are undone first.
 func writeLayer(ctx context.Context, tw *tar.Writer, file string, l v1.Layer) error {
-	content, size, err := layerContent(l)
+	l, err := store.LoadableLayer(l)
+	if err != nil {
+		return err
+	}
+	size, err := l.Size()
+	if err != nil {
+		return err
+	}
+	content, err := l.Compressed()
 	if err != nil {
 		return err
 	}
@@ -254,43 +258,4 @@ func writeLayer(ctx context.Context, tw *tar.Writer, file string, l v1.Layer) er
 	}
 	_, err = io.Copy(tw, store.Reader(ctx, content))
 	return err
-}
-
-func layerContent(l v1.Layer) (io.ReadCloser, int64, error) {
-	mediaType, err := l.MediaType()
-	if err != nil {
-		return nil, 0, err
-	}
-	if mediaType != types.OCILayerZStd {
-		size, err := l.Size()
-		if err != nil {
-			return nil, 0, err
-		}
-		content, err := l.Compressed()
-		return content, size, err
-	}
-	plain, err := l.Uncompressed()
-	if err != nil {
-		return nil, 0, err
-	}
-	defer plain.Close()
-	return spool(plain)
-}
-
-// spool keeps a stream in a temporary file to learn its size.
-func spool(r io.Reader) (io.ReadCloser, int64, error) {
-	f, err := os.CreateTemp("", "imgbake-layer-")
-	if err != nil {
-		return nil, 0, err
-	}
-	os.Remove(f.Name()) // gone when closed
-	size, err := io.Copy(f, r)
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		return nil, 0, err
-	}
-	return f, size, nil
 }

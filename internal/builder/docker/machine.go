@@ -268,7 +268,8 @@ func (m *machine) Commit(ctx context.Context, info bake.LayerInfo) (bake.Artifac
 func (m *machine) checkpoint(ctx context.Context, info bake.LayerInfo) error {
 	index := m.tree.Raw()
 	delta := func(w io.Writer) error { return m.compared(ctx, index, w, guest.Delta) }
-	made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, info)
+	policy := store.Policy{Policy: layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, Compression: m.job.Compression}
+	made, err := m.engine.deps.Store.Checkpoint(ctx, m.tree, delta, policy, info)
 	m.unsettled = err == nil
 	if err != nil {
 		return err

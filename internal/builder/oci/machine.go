@@ -245,8 +245,8 @@ func (m *machine) changes(ctx context.Context, info bake.LayerInfo) (bake.Checkp
 	return m.deps.Store.Checkpoint(ctx, m.tree, delta, m.policy(), info)
 }
 
-func (m *machine) policy() layer.Policy {
-	return layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}
+func (m *machine) policy() store.Policy {
+	return store.Policy{Policy: layer.Policy{Epoch: m.epoch(m.job), Keep: m.job.Keep}, Compression: m.job.Compression}
 }
 
 // Close ends the sandbox and removes it.

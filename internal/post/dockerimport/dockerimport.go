@@ -84,7 +84,7 @@ func (i importer) Process(ctx context.Context, env bake.PostEnv, in []bake.Artif
 	if len(in) != 1 || len(in[0].Files) != 1 {
 		return nil, false, errors.New("docker-import works on one tar file: use it after a builder with export_path")
 	}
-	layer, err := i.layer(ctx, in[0].Files[0])
+	layer, err := i.layer(ctx, in[0].Files[0], env.Job.Compression)
 	if err != nil {
 		return nil, false, fmt.Errorf("import of %s: %w", in[0].Files[0], err)
 	}
@@ -107,13 +107,13 @@ func (i importer) Process(ctx context.Context, env bake.PostEnv, in []bake.Artif
 	return []bake.Artifact{a.WithRefs(refs...)}, false, nil
 }
 
-func (i importer) layer(ctx context.Context, tar string) (v1.Layer, error) {
+func (i importer) layer(ctx context.Context, tar string, compression bake.Compression) (v1.Layer, error) {
 	f, err := os.Open(tar)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	w, err := i.layers.NewLayer(ctx)
+	w, err := i.layers.NewLayer(ctx, compression)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (i importer) image(job bake.Job, layer v1.Layer) (v1.Image, error) {
 	}
 	created := v1.Time{Time: job.FileTime()}
 	img, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{
-		Layer: layer, MediaType: types.OCILayer, History: v1.History{Created: created, CreatedBy: "imgbake docker-import"},
+		Layer: layer, History: v1.History{Created: created, CreatedBy: "imgbake docker-import"},
 	})
 	if err != nil {
 		return nil, err

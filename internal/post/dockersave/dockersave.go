@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
+	"github.com/imgbake/imgbake-action/internal/store"
 )
 
 // Config is what the template says.
@@ -84,10 +85,10 @@ func names(images []bake.Artifact) map[name.Reference]v1.Image {
 	refs := map[name.Reference]v1.Image{}
 	for _, a := range images {
 		for _, ref := range a.Refs {
-			refs[ref.Reference] = a.Image
+			refs[ref.Reference] = store.Loadable(a.Image)
 		}
 		if len(a.Refs) == 0 {
-			refs[name.MustParseReference("imgbake").Context().Digest(a.Digest.String())] = a.Image
+			refs[name.MustParseReference("imgbake").Context().Digest(a.Digest.String())] = store.Loadable(a.Image)
 		}
 	}
 	return refs

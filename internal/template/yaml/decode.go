@@ -253,7 +253,7 @@ func (d *decoder) image(m value.Member) template.Image {
 		}
 	}
 	image.Posts = d.posts(keys.Posts)
-	image.Config, image.Layers, image.Keep, image.Publish = keys.Config, keys.Layers, keys.Keep, keys.Publish
+	image.Config, image.Layers, image.Compression, image.Keep, image.Publish = keys.Config, keys.Layers, keys.Compression, keys.Keep, keys.Publish
 	return image
 }
 

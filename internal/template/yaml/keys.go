@@ -44,6 +44,7 @@ type imageKeys struct {
 	Posts        value.Node `key:"post_processors" doc:"What to do with the result: a list of names or of mappings with the type as the key. A list inside the list is a sequence, each taking what the one before it made."`
 	Config       value.Node `key:"config" doc:"Changes to the image's configuration: entrypoint, cmd, env, user and so on."`
 	Layers       value.Node `key:"layers" doc:"step: one layer per step that changed anything. squash: one layer per image."`
+	Compression  value.Node `key:"compression" doc:"How the layers are compressed that the bake makes: gzip, or zstd, which is smaller and quicker. Docker reads zstd from version 23 on."`
 	Keep         value.Node `key:"keep" doc:"Patterns of files to keep in the image that are left out otherwise, such as /var/cache/apt/**."`
 	Publish      value.Node `key:"publish" doc:"Where to push the image: a list of repositories with tags."`
 }
