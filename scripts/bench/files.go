@@ -14,8 +14,12 @@ const (
 	smallBytes = 4_000
 )
 
-const filesImgbake = `images:
+const filesImgbake = `variables:
+  compression: { default: gzip }
+
+images:
   files:
+    compression: "${var.compression}"
     builders:
       docker: { rootfs: tiny.tar }
     provisioners:
@@ -67,13 +71,19 @@ func manyFiles(h host, o options) workload {
 		Goals:   []goal{{Metric: "time", Against: "tar | sha256sum", Limit: 3}},
 		Setup:   b.setup,
 	}
-	for _, k := range o.imgbakes("files", func(string) []string { return []string{"imgbake.yaml"} }) {
-		if k.tool == "imgbake, loaded" {
-			continue
-		}
-		w.Cells = append(w.Cells, cell{Tool: k.tool, Before: b.fresh, Run: func(ctx context.Context) (sample, error) {
-			return seconds(ctx, b.with("IMGBAKE_CACHE_DIR="+b.cache()), append(k.args[:len(k.args)-1:len(k.args)-1], "-load=false", "imgbake.yaml")...)
+	add := func(tool string, args []string) {
+		w.Cells = append(w.Cells, cell{Tool: tool, Before: b.fresh, Run: func(ctx context.Context) (sample, error) {
+			return seconds(ctx, b.with("IMGBAKE_CACHE_DIR="+b.cache()), append(args[:len(args):len(args)], "imgbake.yaml")...)
 		}})
+	}
+	for _, k := range o.imgbakes("files", func(string) []string { return []string{"-load=false"} }) {
+		switch k.tool {
+		case "imgbake, loaded":
+			continue
+		case subject:
+			add(subject+", zstd", append(k.args[:len(k.args):len(k.args)], "-var", "compression=zstd"))
+		}
+		add(k.tool, k.args)
 	}
 	w.Cells = append(w.Cells, cell{Tool: "tar | sha256sum", Run: func(ctx context.Context) (sample, error) {
 		return seconds(ctx, b.host, "sh", "-c", "tar -c tree | sha256sum")

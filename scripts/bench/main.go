@@ -107,7 +107,7 @@ func bench(ctx context.Context, o options, env []string, stdout, stderr io.Write
 func workloads(h host, o options) []workload {
 	return []workload{
 		hello(h, o), unchanged(h, o), helloProcesses(h, o), lastStep(h, o), parallel(h, o),
-		push(h, o), pushBytes(h, o), manyFiles(h, o),
+		push(h, o), pushZstd(h, o), pushBytes(h, o), manyFiles(h, o),
 		planning(h, o), planningProcesses(h, o), version(h, o),
 	}
 }
