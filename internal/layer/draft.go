@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -28,6 +29,7 @@ type Draft struct {
 	end     int64  // of the contents
 	unsaved []byte // the last of them, not in the scratch file yet
 	touched bool   // something was put
+	broken  error  // why contents are lost
 
 	follower *follower // nil: none
 
@@ -63,8 +65,13 @@ func (d *Draft) Leave() {
 	d.lose()
 }
 
-// Close gives up the scratch file, when nothing is put any more.
-func (d *Draft) Close() error { return d.scratch.Close() }
+// Close gives the draft up.
+func (d *Draft) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left, d.follower = true, nil
+	return d.scratch.Close()
+}
 
 // Empty reports whether nothing was put.
 func (d *Draft) Empty() bool {
@@ -236,7 +243,8 @@ func (d *Draft) content(e Entry) io.Reader {
 	if at == nil {
 		return nil
 	}
-	if err := d.save(); err != nil {
+	d.lose()
+	if err := cmp.Or(d.broken, d.save()); err != nil {
 		return failedReader{err}
 	}
 	return io.NewSectionReader(d.scratch, at.offset, e.Size)
@@ -281,7 +289,7 @@ func (d *Draft) Rebase(base *Index) error {
 	d.tree = overlay{base: base}
 	clear(d.files)
 	d.last.said = ""
-	d.end, d.unsaved, d.touched, d.follower = 0, d.unsaved[:0], false, nil
+	d.end, d.unsaved, d.touched, d.broken, d.follower = 0, d.unsaved[:0], false, nil, nil
 	return d.scratch.Truncate(0)
 }
 

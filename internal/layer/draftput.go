@@ -3,7 +3,6 @@ package layer
 import (
 	"archive/tar"
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,8 +156,8 @@ func (p *drafting) entry(h *tar.Header) error {
 		if err := p.replace(e); err != nil {
 			return err
 		}
-		p.hand(e, nil, 0)
-		return nil
+		_, err = p.hand(e, nil)
+		return err
 	}
 	return errBeyond
 }
@@ -206,7 +205,9 @@ func (p *drafting) dir(h *tar.Header, e Entry) error {
 	default:
 		p.tree.set(e)
 	}
-	p.hand(e, nil, 0)
+	if _, err := p.hand(e, nil); err != nil {
+		return err
+	}
 	late := *h
 	late.Name = e.Path
 	p.dirs = append(p.dirs, &late)
@@ -217,12 +218,9 @@ func (p *drafting) file(e Entry) error {
 	if err := p.check(e); err != nil { // before its content is read
 		return err
 	}
-	at := &content{offset: p.end}
-	scratch := &scratchWriter{Draft: p.Draft}
-	p.hand(e, io.TeeReader(p.in, scratch), at.offset)
-	_, err := io.CopyBuffer(scratch, struct{ io.Reader }{p.in}, p.buf) // what nobody read
-	if err = cmp.Or(scratch.err, err); err != nil {
-		return fmt.Errorf("%q: %w", clip(e.Path), err)
+	at, err := p.keep(e)
+	if err != nil {
+		return err
 	}
 	if err := p.replace(e); err != nil {
 		return err
@@ -231,24 +229,35 @@ func (p *drafting) file(e Entry) error {
 	return nil
 }
 
-// scratchWriter writes to the end of the contents: what is small, together. After
-// an error it writes no more.
-type scratchWriter struct {
-	*Draft
-	err error
+// keep keeps a file's content: in the layer, if that is written already, or else
+// in the scratch file.
+func (p *drafting) keep(e Entry) (*content, error) {
+	if taken, err := p.hand(e, p.in); taken || err != nil {
+		return &content{offset: p.follower.to.start}, err
+	}
+	at := &content{offset: p.end}
+	if _, err := io.CopyBuffer(scratchWriter{p.Draft}, struct{ io.Reader }{p.in}, p.buf); err != nil {
+		return nil, fmt.Errorf("%q: %w", clip(e.Path), err)
+	}
+	return at, nil
 }
 
-func (w *scratchWriter) Write(b []byte) (int, error) {
-	if w.err == nil && len(w.unsaved)+len(b) > tarBuffer {
-		w.err = w.save()
+// scratchWriter writes to the end of the contents: what is small, together.
+type scratchWriter struct{ *Draft }
+
+func (w scratchWriter) Write(b []byte) (int, error) {
+	if w.broken != nil {
+		return 0, w.broken
 	}
-	if w.err == nil && len(b) < tarBuffer {
+	if len(w.unsaved)+len(b) > tarBuffer {
+		if err := w.save(); err != nil {
+			return 0, err
+		}
+	}
+	if len(b) < tarBuffer {
 		w.unsaved = append(w.unsaved, b...)
-	} else if w.err == nil {
-		_, w.err = w.scratch.WriteAt(b, w.end)
-	}
-	if w.err != nil {
-		return 0, w.err
+	} else if _, err := w.scratch.WriteAt(b, w.end); err != nil {
+		return 0, err
 	}
 	w.end += int64(len(b))
 	return len(b), nil

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"hash"
 	"io"
 	"maps"
@@ -12,10 +13,11 @@ import (
 )
 
 // follower hands on to a publication what is put into a draft, while it is put.
-// What comes in the order of a layer, and is not touched again, need not be read
-// again for it.
+// What comes in the order of a layer, and is not touched again, need not be kept
+// anywhere else.
 type follower struct {
 	to     *Publication
+	plain  func(io.Writer) (int64, error)
 	before []string // directories that the draft made by itself at its start, sorted; still to come
 	used   tally
 	sum    hash.Hash
@@ -24,15 +26,16 @@ type follower struct {
 }
 
 // Follow hands on what is put from now on, into the tree that the publication
-// starts at. It reports whether that will do: nothing was put yet.
-func (d *Draft) Follow(p *Publication) bool {
+// starts at. Should contents be asked for, plain writes the layer's tar as far as
+// it is, and tells its bytes. It reports whether that will do: nothing was put yet.
+func (d *Draft) Follow(p *Publication, plain func(io.Writer) (int64, error)) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.touched || d.left || p.tree.raw != d.tree.base {
 		return false
 	}
 	d.follower = &follower{
-		to: p, before: slices.Sorted(maps.Keys(d.tree.edits)), sum: sha256.New(), used: tally{limits: p.limits.withDefaults()},
+		to: p, plain: plain, before: slices.Sorted(maps.Keys(d.tree.edits)), sum: sha256.New(), used: tally{limits: p.limits.withDefaults()},
 	}
 	return true
 }
@@ -43,14 +46,20 @@ func (d *Draft) Followed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.follower
-	d.follower = nil
 	if f == nil {
 		return false
 	}
-	for ; len(f.before) > 0; f.before = f.before[1:] {
-		d.handOne(f, d.tree.edits[f.before[0]], nil, 0)
+	for _, p := range f.before {
+		_, _ = d.handOne(f, d.tree.edits[p], nil) // an error is that it is lost
 	}
-	return !f.lost && bytes.Equal(f.sum.Sum(nil), d.sum(f))
+	if !f.lost && !bytes.Equal(f.sum.Sum(nil), d.sum(f)) {
+		d.lose()
+	}
+	d.follower = nil
+	if !f.lost {
+		d.broken = errors.New("the content of files is in the layer")
+	}
+	return !f.lost
 }
 
 // sum is what the follower's would be, had it been handed all as it is now.
@@ -79,57 +88,72 @@ func (f *follower) note(e Entry, offset int64) {
 }
 
 // hand hands an entry on, after the directories it is in, as far as they are new.
-// The content of a file is at the offset.
-func (d *Draft) hand(e Entry, content io.Reader, offset int64) {
+// It reports whether the layer has it now, and the content of a file with it.
+func (d *Draft) hand(e Entry, content io.Reader) (bool, error) {
 	f := d.follower
 	if f == nil || f.lost {
-		return
+		return false, nil
 	}
 	for ; len(f.before) > 0 && f.before[0] <= e.Path; f.before = f.before[1:] {
-		if f.before[0] != e.Path {
-			d.handOne(f, d.tree.edits[f.before[0]], nil, 0)
+		if f.before[0] == e.Path {
+			continue
+		}
+		if _, err := d.handOne(f, d.tree.edits[f.before[0]], nil); err != nil {
+			return false, err
 		}
 	}
 	for p := range above(e.Path) {
 		if dir, made := d.tree.edits[p]; made && f.to.raw.edits[p].Type != Dir {
-			d.handOne(f, dir, nil, 0)
+			if _, err := d.handOne(f, dir, nil); err != nil {
+				return false, err
+			}
 		}
 	}
-	d.handOne(f, e, content, offset)
+	return d.handOne(f, e, content)
 }
 
-func (d *Draft) handOne(f *follower, e Entry, content io.Reader, offset int64) {
+func (d *Draft) handOne(f *follower, e Entry, content io.Reader) (bool, error) {
 	b, was := d.tree.base.Lookup(e.Path)
-	switch {
-	case f.lost:
-	case !was || !e.sameMetadata(b):
-		f.lost = f.take(e, content) != nil || f.to.rest.entries > 0 // the rest is not written
-		f.note(e, offset)
-	case e.Type == File:
-		f.lost = true // only its content tells whether it changed
+	if f.lost || was && e.sameMetadata(b) {
+		if e.Type == File {
+			d.lose() // only its content tells whether it changed
+		}
+		return false, nil
 	}
+	if !f.takes(e) {
+		d.lose()
+		return false, nil
+	}
+	err := f.to.entry(e, false, content)
+	var offset int64
+	if e.Type == File {
+		offset = f.to.start
+	}
+	f.note(e, offset)
+	if err != nil || f.to.rest.entries > 0 { // the rest is not written
+		d.lose()
+	}
+	return err == nil, err
 }
 
-// take gives the publication an entry, within the limits of a delta. What is over
-// them is an error that Publish tells.
-func (f *follower) take(e Entry, content io.Reader) error {
+// takes reports whether an entry is one that the publication takes now, within
+// the limits of a delta. What is over them is an error that Publish tells.
+func (f *follower) takes(e Entry) bool {
 	name := e.Path
 	if e.Type == Dir {
 		name += "/" // as in a tar
 	}
-	err := f.used.check(&tar.Header{Name: name, Linkname: e.Linkname, Size: e.Size, Uid: e.UID, Gid: e.GID})
-	if err == nil {
-		err = f.to.next(e.Path)
-	}
-	if err == nil {
-		err = f.to.entry(e, false, content)
-	}
-	return err
+	return f.used.check(&tar.Header{Name: name, Linkname: e.Linkname, Size: e.Size, Uid: e.UID, Gid: e.GID}) == nil &&
+		f.to.next(e.Path) == nil && (e.Type != File || f.to.noise.verdict(e) == nil)
 }
 
-// lose gives following up.
+// lose gives following up: contents that only the layer has come to the scratch
+// file, where they are at the same place.
 func (d *Draft) lose() {
-	if d.follower != nil {
-		d.follower.lost = true
+	if f := d.follower; f != nil && !f.lost {
+		f.lost = true
+		if d.broken = f.to.out.flush(); d.broken == nil {
+			d.end, d.broken = f.plain(io.NewOffsetWriter(d.scratch, 0))
+		}
 	}
 }

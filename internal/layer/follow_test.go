@@ -3,6 +3,7 @@ package layer_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -59,12 +60,7 @@ func end(t *testing.T, tree *layer.Tree, w *bytes.Buffer, result layer.Result, e
 // made, if it got all, and what Publish makes of the delta.
 func follow(t *testing.T, base *layer.Index, puts ...put) (atOnce, afterwards published, followed bool) {
 	t.Helper()
-	scratch, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := layer.NewDraft(base, draftEpoch, []string{"proc", "etc/hosts"}, 1<<32-2, scratch)
-	defer d.Close()
+	d, other := followDraft(t, base), followDraft(t, base)
 	policy := layer.Policy{Epoch: time.Unix(draftEpoch-1, 0)}
 	var early, late bytes.Buffer
 	tree := layer.NewTree(base)
@@ -73,32 +69,54 @@ func follow(t *testing.T, base *layer.Index, puts ...put) (atOnce, afterwards pu
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if !d.Follow(p) {
+	plain := func(w io.Writer) (int64, error) { n, err := w.Write(early.Bytes()); return int64(n), err }
+	if !d.Follow(p, plain) {
 		t.Fatal("not followed from the start")
 	}
 	for _, one := range puts {
-		rest, err := d.Put(t.Context(), one.dst, bytes.NewReader(one.tar))
-		if rest != nil {
-			rest.Close()
-		}
-		if err != nil && !layer.Beyond(err) {
-			t.Logf("put to %s: %v", one.dst, err)
+		for _, d := range []*layer.Draft{d, other} {
+			rest, err := d.Put(t.Context(), one.dst, bytes.NewReader(one.tar))
+			if rest != nil {
+				rest.Close()
+			}
+			if err != nil && !layer.Beyond(err) {
+				t.Logf("put to %s: %v", one.dst, err)
+			}
 		}
 	}
-	if len(puts) > 0 && d.Follow(p) {
+	if len(puts) > 0 && d.Follow(p, plain) {
 		t.Error("followed in the middle")
 	}
+	want := changesOf(t, other)
 	if followed = d.Followed(); followed {
 		result, err := p.End()
 		atOnce = end(t, tree, &early, result, err)
+	} else if !bytes.Equal(changesOf(t, d), want) {
+		t.Error("what was not followed to its end has another content than what was not followed at all")
 	}
+	tree = layer.NewTree(base)
+	result, err := tree.Publish(t.Context(), bytes.NewReader(want), policy, &late)
+	return atOnce, end(t, tree, &late, result, err), followed
+}
+
+func followDraft(t *testing.T, base *layer.Index) *layer.Draft {
+	t.Helper()
+	scratch, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := layer.NewDraft(base, draftEpoch, []string{"proc", "etc/hosts"}, 1<<32-2, scratch)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func changesOf(t *testing.T, d *layer.Draft) []byte {
+	t.Helper()
 	var delta bytes.Buffer
 	if err := d.Delta(t.Context(), &delta); err != nil {
 		t.Fatal(err)
 	}
-	tree = layer.NewTree(base)
-	result, err := tree.Publish(t.Context(), &delta, policy, &late)
-	return atOnce, end(t, tree, &late, result, err), followed
+	return delta.Bytes()
 }
 
 func followBase(t *testing.T) *layer.Index {
@@ -223,7 +241,8 @@ func randomTar(t *testing.T, r *rand.Rand) []byte {
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.CopyN(w, zeros{}, h.Size); err != nil {
+		content := strings.Repeat(fmt.Sprint(r.IntN(1000), " "), int(h.Size))
+		if _, err := io.WriteString(w, content[:h.Size]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -233,10 +252,6 @@ func randomTar(t *testing.T, r *rand.Rand) []byte {
 	return out.Bytes()
 }
 
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
 // What is over the limits of a layer is not followed, so that Publish refuses it:
 // it could not be read again.
 func TestFollowLimits(t *testing.T) {
@@ -245,61 +260,95 @@ func TestFollowLimits(t *testing.T) {
 		path string
 		want bool
 	}{"deep": {strings.Repeat("d/", 254) + "f", true}, "too deep": {strings.Repeat("d/", 256) + "f", false}} {
-		scratch, err := os.CreateTemp(t.TempDir(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := layer.NewDraft(base, draftEpoch, nil, 1<<32-2, scratch)
-		defer d.Close()
-		tree := layer.NewTree(base)
-		p, err := tree.Begin(layer.Policy{}, io.Discard)
+		d, other := followDraft(t, base), followDraft(t, base)
+		p, err := layer.NewTree(base).Begin(layer.Policy{}, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		d.Follow(p)
-		if rest, err := d.Put(t.Context(), "/srv", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: c.path, Mode: 0o600})); err != nil || rest != nil {
-			t.Fatalf("%s: rest %v, %v", name, rest, err)
+		d.Follow(p, func(io.Writer) (int64, error) { return 0, nil })
+		for _, d := range []*layer.Draft{d, other} {
+			if rest, err := d.Put(t.Context(), "/srv", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: c.path, Mode: 0o600})); err != nil || rest != nil {
+				t.Fatalf("%s: rest %v, %v", name, rest, err)
+			}
 		}
-		var delta bytes.Buffer
-		if err := d.Delta(t.Context(), &delta); err != nil {
-			t.Fatal(err)
-		}
-		_, err = layer.NewTree(base).Publish(t.Context(), &delta, layer.Policy{}, io.Discard)
+		_, err = layer.NewTree(base).Publish(t.Context(), bytes.NewReader(changesOf(t, other)), layer.Policy{}, io.Discard)
 		if got := d.Followed(); got != c.want || (err == nil) != c.want {
 			t.Errorf("%s: followed: %t, published: %v", name, got, err)
 		}
 	}
 }
 
-// A full disk ends what is put, and nothing of it counts as put.
+// A full disk ends what is put, and nothing of it counts as put: the one that the
+// layer is on, and the one with the scratch file, when contents come there.
 func TestFollowFull(t *testing.T) {
 	base := followBase(t)
-	scratch, err := os.Open(os.DevNull) // takes no writes
+	full := errors.New("no space left on device")
+	var big bytes.Buffer
+	w := tar.NewWriter(&big)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "big", Mode: 0o600, Size: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	d := followDraft(t, base)
+	p, err := layer.NewTree(base).Begin(layer.Policy{}, failing{full})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := layer.NewDraft(base, draftEpoch, nil, 1<<32-2, scratch)
-	defer d.Close()
+	defer p.Close()
+	d.Follow(p, func(io.Writer) (int64, error) { return 0, full })
+	if _, err := d.Put(t.Context(), "/srv", bytes.NewReader(big.Bytes())); !errors.Is(err, full) || !strings.Contains(err.Error(), fmt.Sprintf("%q", "srv/big")) {
+		t.Errorf("a disk that takes nothing: %v", err)
+	}
+	if d.Followed() {
+		t.Error("what could not be kept was followed")
+	}
+
+	d = followDraft(t, base)
+	if p, err = layer.NewTree(base).Begin(layer.Policy{}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	d.Follow(p, func(io.Writer) (int64, error) { return 0, full })
+	if _, err := d.Put(t.Context(), "/srv", bytes.NewReader(big.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	d.Leave()
+	if err := d.Delta(t.Context(), io.Discard); !errors.Is(err, full) {
+		t.Errorf("contents that could not be kept: %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// What was followed to its end is in the layer, and not asked of the draft again.
+func TestFollowedContent(t *testing.T) {
+	base := followBase(t)
+	d := followDraft(t, base)
 	p, err := layer.NewTree(base).Begin(layer.Policy{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	d.Follow(p)
-	header := tar.Header{Typeflag: tar.TypeReg, Name: "big", Mode: 0o600, Size: 1 << 20}
-	var in bytes.Buffer
-	w := tar.NewWriter(&in)
-	if err := w.WriteHeader(&header); err != nil {
+	d.Follow(p, func(io.Writer) (int64, error) { return 0, nil })
+	if _, err := d.Put(t.Context(), "/srv", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: "a", Mode: 0o600, Size: 3})); err != nil || !d.Followed() {
+		t.Fatalf("not followed, %v", err)
+	}
+	if err := d.Delta(t.Context(), io.Discard); err == nil {
+		t.Error("a delta without its contents")
+	}
+	if err := d.Rebase(base); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.CopyN(w, zeros{}, header.Size); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.Put(t.Context(), "/srv", &in); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", "srv/big")) {
-		t.Errorf("a disk that takes nothing: %v", err)
-	}
-	if d.Followed() {
-		t.Error("what could not be kept was followed")
+	if err := d.Delta(t.Context(), io.Discard); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -247,15 +247,27 @@ func recordedXattr(name string) bool {
 // tarWriter writes entries canonically. It is complete once it is closed.
 type tarWriter struct {
 	*tar.Writer
-	out     *bufio.Writer
+	out     *counter
 	entries int
+}
+
+// counter counts what is written.
+type counter struct {
+	to *bufio.Writer
+	n  int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.to.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // tarBuffer makes one large read or write of many small ones.
 const tarBuffer = 128 << 10
 
 func newTarWriter(w io.Writer) *tarWriter {
-	out := bufio.NewWriterSize(w, tarBuffer)
+	out := &counter{to: bufio.NewWriterSize(w, tarBuffer)}
 	return &tarWriter{Writer: tar.NewWriter(out), out: out}
 }
 
@@ -264,8 +276,11 @@ func (t *tarWriter) Close() error {
 	if err := t.Writer.Close(); err != nil {
 		return err
 	}
-	return t.out.Flush()
+	return t.flush()
 }
+
+// flush writes what is still in memory.
+func (t *tarWriter) flush() error { return t.out.to.Flush() }
 
 // entry writes an entry's header; for a File the content is to follow. With
 // link set it is a hard link to that path.

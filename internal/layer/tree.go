@@ -81,6 +81,7 @@ type Publication struct {
 	firsts   map[string]string   // link group -> its first published name
 	previous string              // path of the entry before
 	started  bool
+	start    int64 // where in the layer the content of its last file is
 	sum      hash.Hash
 	buf      []byte
 }
@@ -280,6 +281,7 @@ func (p *Publication) file(e Entry, linked bool, content io.Reader) error {
 		if err := p.write(e, ""); err != nil {
 			return err
 		}
+		p.start = p.out.out.n
 	} else {
 		if err := p.rest.entry(e, ""); err != nil {
 			return err

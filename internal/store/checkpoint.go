@@ -74,6 +74,9 @@ type Early struct {
 	w *LayerWriter
 }
 
+// Plain writes the layer's tar as far as it is, and tells its bytes.
+func (e *Early) Plain(out io.Writer) (int64, error) { return e.w.Plain(out) }
+
 // Begin starts a checkpoint of what becomes of the tree. The context is that of
 // all of it, and not of a step. Call Commit or Abort at its end; Abort after
 // Commit does nothing.

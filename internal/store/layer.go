@@ -55,6 +55,30 @@ func (w *LayerWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Plain writes to out what was written so far, out of the layer itself, and tells
+// how many bytes that is.
+func (w *LayerWriter) Plain(out io.Writer) (int64, error) {
+	w.pack.settle()
+	if err := w.pack.failed.Load(); err != nil {
+		return 0, w.store.fault("write layer", *err)
+	}
+	if w.pack.sent > 0 {
+		in, err := layer.Decompress(io.NewSectionReader(w.f, 0, 1<<62), layer.BakeLimits())
+		if err != nil {
+			return 0, err
+		}
+		defer in.Close()
+		if _, err := io.CopyN(out, in, w.pack.sent); err != nil {
+			return 0, fmt.Errorf("reading the layer: %w", err)
+		}
+	}
+	if w.pack.block == nil {
+		return w.pack.sent, nil
+	}
+	n, err := out.Write(w.pack.block.plain)
+	return w.pack.sent + int64(n), err
+}
+
 // Commit makes the layer part of the store.
 func (w *LayerWriter) Commit() (v1.Layer, error) {
 	defer w.Abort()

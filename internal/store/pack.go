@@ -103,6 +103,8 @@ type packer struct {
 
 	hashing, writing chan *press // in the order of the stream
 	stages           sync.WaitGroup
+	begun            bool  // the header is written
+	sent             int64 // bytes of the plain stream that are in no block any more
 	plain, packed    hash.Hash
 	crc              uint32
 	size             uint32 // of the plain stream, modulo 2^32, as gzip has it
@@ -144,6 +146,7 @@ func (p *packer) send(last bool) {
 		b = p.presses.take()
 	}
 	b.last = last
+	p.sent += int64(len(b.plain))
 	b.dict = b.before[:copy(b.before[:], p.tail)]
 	p.tail = append(p.tail[:0], b.plain[max(0, len(b.plain)-gzipReach):]...)
 	b.ready.Add(2)
@@ -163,8 +166,11 @@ func (p *packer) start() {
 			b.ready.Done()
 		}
 	})
-	p.stages.Go(func() {
+	if !p.begun {
+		p.begun = true
 		p.emit(p.codec.header())
+	}
+	p.stages.Go(func() {
 		for b := range p.writing {
 			b.ready.Wait()
 			if b.err != nil {
@@ -207,6 +213,11 @@ func (p *packer) stop() {
 		p.presses.giveBack(p.block)
 		p.block = nil
 	}
+	p.settle()
+}
+
+// settle waits until all full blocks are hashed and written.
+func (p *packer) settle() {
 	if p.hashing != nil {
 		close(p.hashing)
 		close(p.writing)

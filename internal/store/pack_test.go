@@ -66,6 +66,37 @@ func TestPackedBytes(t *testing.T) {
 	}
 }
 
+// TestPlain: what was written can be had while more is to come, and the layer is the
+// same one.
+func TestPlain(t *testing.T) {
+	for _, c := range []bake.Compression{bake.Gzip, bake.Zstd} {
+		s := open(t)
+		plain := text(3*zstdBlock + 100)
+		want, err := packed(t, s, c, plain).Digest()
+		must(t, err)
+		w, err := s.NewLayer(t.Context(), c)
+		must(t, err)
+		defer w.Abort()
+		written := 0
+		for _, upTo := range []int{0, 10, gzipBlock, gzipBlock, gzipBlock + 1, zstdBlock, 3*zstdBlock + 1, len(plain)} {
+			_, err := w.Write(plain[written:upTo])
+			must(t, err)
+			written = upTo
+			var got bytes.Buffer
+			n, err := w.Plain(&got)
+			must(t, err)
+			if n != int64(written) || !bytes.Equal(got.Bytes(), plain[:written]) {
+				t.Errorf("%s: of %d bytes %d come back", c, written, n)
+			}
+		}
+		l, err := w.Commit()
+		must(t, err)
+		if got, err := l.Digest(); got != want {
+			t.Errorf("%s: the layer is %s, %v, want %s", c, got, err, want)
+		}
+	}
+}
+
 // TestManyLayersAtOnce: more layers than there is room for blocks, each with
 // another one unfinished beside it, do not wait for each other.
 func TestManyLayersAtOnce(t *testing.T) {

@@ -96,7 +96,7 @@ func (m *machine) drafted(ctx context.Context) (*layer.Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.draft.Follow(early.Publication) {
+	if m.draft.Follow(early.Publication, early.Plain) {
 		m.early = early
 	} else {
 		early.Abort()

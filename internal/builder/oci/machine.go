@@ -256,9 +256,8 @@ func (m *machine) Close() error {
 	m.closed = true
 	var errs []error
 	if m.draft != nil {
-		m.draft.Leave()
-		m.dropEarly()
 		errs = append(errs, m.draft.Close())
+		m.dropEarly()
 		m.draft = nil
 	}
 	if m.box != nil {
