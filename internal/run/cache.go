@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	"github.com/imgbake/imgbake-action/internal/bake"
 	"github.com/imgbake/imgbake-action/internal/plan"
@@ -67,6 +68,23 @@ type stepCache struct {
 	done []bake.Checkpoint
 	warn func(text string)
 	lost bool // nobody can say what later steps are made of, and that was said
+}
+
+// hash has the digests made of what the steps up to one have read. The function
+// that is returned waits for them; why there are none is told by keep.
+func (c *stepCache) hash(step int) (wait func()) {
+	if c == nil || c.lost || step >= len(c.steps) {
+		return func() {}
+	}
+	var hashing sync.WaitGroup
+	hashing.Go(func() {
+		for i := max(len(c.done), c.checked); i <= step; i++ {
+			for _, in := range c.steps[i].files {
+				_, _ = in.Digest.Get()
+			}
+		}
+	})
+	return hashing.Wait
 }
 
 // keep remembers what a step did, unless it is one that may not be cached, or

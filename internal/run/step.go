@@ -57,18 +57,30 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 			return made, err
 		}
 		if each && i < last {
-			if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: createdBy(b.Steps[i]), Secret: r.given(b.Steps[i])}); err != nil {
-				return made, fmt.Errorf("commit: %w", err)
+			info := bake.LayerInfo{CreatedBy: createdBy(b.Steps[i]), Secret: r.given(b.Steps[i])}
+			if made, err = commit(ctx, m, info, cache, i); err != nil {
+				return made, err
 			}
-			cache.keep(ctx, i, made)
 			early.send(i, made)
 		}
 	}
-	if made, err = m.Commit(ctx, bake.LayerInfo{CreatedBy: r.createdBy(b, last), Secret: r.lastGiven(b, each)}); err != nil {
+	if made, err = commit(ctx, m, bake.LayerInfo{CreatedBy: r.createdBy(b, last), Secret: r.lastGiven(b, each)}, cache, last); err != nil {
+		return made, err
+	}
+	made.Facts = joined(m.Facts(), made.Facts)
+	return made, nil
+}
+
+// commit commits what was done up to a step, and keeps it in the cache. What the
+// steps have read is hashed meanwhile.
+func commit(ctx context.Context, m bake.Machine, info bake.LayerInfo, cache *stepCache, step int) (bake.Artifact, error) {
+	hashed := cache.hash(step)
+	made, err := m.Commit(ctx, info)
+	hashed()
+	if err != nil {
 		return made, fmt.Errorf("commit: %w", err)
 	}
-	cache.keep(ctx, last, made)
-	made.Facts = joined(m.Facts(), made.Facts)
+	cache.keep(ctx, step, made)
 	return made, nil
 }
 
