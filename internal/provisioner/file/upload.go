@@ -118,7 +118,7 @@ func (u uploader) put(ctx context.Context, into string, own bool, write func(*pa
 	done := make(chan error, 1)
 	go func() {
 		buffered := bufio.NewWriterSize(w, 128<<10) // a pipe takes one write at a time
-		p := &packer{w: tar.NewWriter(buffered), prefix: prefix, buf: make([]byte, 64<<10)}
+		p := &packer{w: tar.NewWriter(buffered), prefix: prefix, buf: make([]byte, 256<<10)}
 		err := u.stream(p, write)
 		if err == nil {
 			err = buffered.Flush()
