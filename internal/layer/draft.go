@@ -29,15 +29,18 @@ type Draft struct {
 	end     int64  // of the contents
 	unsaved []byte // the last of them, not in the scratch file yet
 	touched bool   // something was put
-	broken  error  // why contents are lost
 
 	follower *follower // nil: none
 
 	last struct{ said, real string } // the directory of the entry before, most often also of the next
 }
 
-// content is where a file's bytes are in the scratch file.
-type content struct{ offset int64 }
+// content is where a file's bytes are: in the layer that is written meanwhile, and at
+// the same place of the scratch file once that is filled.
+type content struct {
+	offset int64
+	err    error // why they are lost
+}
 
 // errBeyond says that an entry takes a kernel: it is an error there, or touches
 // what only one knows, such as mounts, ACLs and capabilities.
@@ -46,7 +49,7 @@ var errBeyond = errors.New("not without a file system")
 // NewDraft starts at a tree. Directories that get a time by themselves get that
 // of now, Unix seconds. Skip are paths that a machine has mounts at: it makes the
 // directories that they are in. Owners beyond maxID are left to a kernel. The
-// scratch file holds contents; it is closed, and best has no name any more.
+// scratch file holds contents that nobody else has; it is closed, and best has no name any more.
 func NewDraft(base *Index, now int64, skip []string, maxID int, scratch *os.File) *Draft {
 	d := &Draft{tree: overlay{base: base}, files: map[string]*content{}, now: max(now, 0), maxID: maxID, scratch: scratch}
 	for _, p := range skip {
@@ -244,7 +247,7 @@ func (d *Draft) content(e Entry) io.Reader {
 		return nil
 	}
 	d.lose()
-	if err := cmp.Or(d.broken, d.save()); err != nil {
+	if err := cmp.Or(at.err, d.save()); err != nil {
 		return failedReader{err}
 	}
 	return io.NewSectionReader(d.scratch, at.offset, e.Size)
@@ -289,7 +292,7 @@ func (d *Draft) Rebase(base *Index) error {
 	d.tree = overlay{base: base}
 	clear(d.files)
 	d.last.said = ""
-	d.end, d.unsaved, d.touched, d.broken, d.follower = 0, d.unsaved[:0], false, nil, nil
+	d.end, d.unsaved, d.touched, d.follower = 0, d.unsaved[:0], false, nil
 	return d.scratch.Truncate(0)
 }
 

@@ -232,8 +232,12 @@ func (p *drafting) file(e Entry) error {
 // keep keeps a file's content: in the layer, if that is written already, or else
 // in the scratch file.
 func (p *drafting) keep(e Entry) (*content, error) {
-	if taken, err := p.hand(e, p.in); taken || err != nil {
-		return &content{offset: p.follower.to.start}, err
+	taken, err := p.hand(e, p.in)
+	if err != nil {
+		return nil, err
+	}
+	if taken {
+		return &content{offset: p.follower.to.start}, nil
 	}
 	at := &content{offset: p.end}
 	if _, err := io.CopyBuffer(scratchWriter{p.Draft}, struct{ io.Reader }{p.in}, p.buf); err != nil {
@@ -246,9 +250,6 @@ func (p *drafting) keep(e Entry) (*content, error) {
 type scratchWriter struct{ *Draft }
 
 func (w scratchWriter) Write(b []byte) (int, error) {
-	if w.broken != nil {
-		return 0, w.broken
-	}
 	if len(w.unsaved)+len(b) > tarBuffer {
 		if err := w.save(); err != nil {
 			return 0, err

@@ -27,7 +27,7 @@ type follower struct {
 
 // Follow hands on what is put from now on, into the tree that the publication
 // starts at. Should contents be asked for, plain writes the layer's tar as far as
-// it is, and tells its bytes. It reports whether that will do: nothing was put yet.
+// it is, and returns how many bytes that is. It reports whether that will do: nothing was put yet.
 func (d *Draft) Follow(p *Publication, plain func(io.Writer) (int64, error)) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -57,7 +57,7 @@ func (d *Draft) Followed() bool {
 	}
 	d.follower = nil
 	if !f.lost {
-		d.broken = errors.New("the content of files is in the layer")
+		d.without(errors.New("its content was in a layer that could not be written"))
 	}
 	return !f.lost
 }
@@ -152,8 +152,21 @@ func (f *follower) takes(e Entry) bool {
 func (d *Draft) lose() {
 	if f := d.follower; f != nil && !f.lost {
 		f.lost = true
-		if d.broken = f.to.out.flush(); d.broken == nil {
-			d.end, d.broken = f.plain(io.NewOffsetWriter(d.scratch, 0))
+		err := f.to.out.flush()
+		if err == nil {
+			d.end, err = f.plain(io.NewOffsetWriter(d.scratch, 0))
 		}
+		if err != nil {
+			d.end = 0
+			d.without(err)
+		}
+	}
+}
+
+// without says why there are no contents of the files put so far. Those that are put
+// from now on, perhaps the same ones again, have theirs.
+func (d *Draft) without(err error) {
+	for _, at := range d.files {
+		at.err = err
 	}
 }

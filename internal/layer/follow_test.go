@@ -91,6 +91,9 @@ func follow(t *testing.T, base *layer.Index, puts ...put) (atOnce, afterwards pu
 	if followed = d.Followed(); followed {
 		result, err := p.End()
 		atOnce = end(t, tree, &early, result, err)
+		if !result.RestEmpty {
+			t.Error("followed, though a part is not in the layer")
+		}
 	} else if !bytes.Equal(changesOf(t, d), want) {
 		t.Error("what was not followed to its end has another content than what was not followed at all")
 	}
@@ -169,6 +172,7 @@ func TestFollow(t *testing.T) {
 		"further names":                           {[]put{of("/srv", file("a"), tar.Header{Typeflag: tar.TypeLink, Name: "b", Linkname: "a"})}, false},
 		"what is published without its content":   {[]put{of("/var/log", file("a"))}, false},
 		"what is not published":                   {[]put{of("/tmp", file("a"))}, false},
+		"directories that are not published":      {[]put{of("/", dir("tmp"), dir("tmp/x"))}, false},
 		"what takes a kernel":                     {[]put{of("/srv", file("a"), tar.Header{Typeflag: tar.TypeFifo, Name: "b"})}, true}, // what came before it is whole
 		"a directory that is made and then named": {[]put{of("/srv", file("d/a")), of("/srv", dir("d"))}, false},
 	} {
@@ -215,7 +219,7 @@ func TestFollowSame(t *testing.T) {
 // randomTar has few names, most often in order.
 func randomTar(t *testing.T, r *rand.Rand) []byte {
 	t.Helper()
-	names := []string{"a", "a-", "a/a", "a/b", "lib", "lib/x", "lib.d", "srv", "www", "www/q", "etc", "z", "z/" + strings.Repeat("long/", 30) + "x"}
+	names := []string{"a", "a-", "a/a", "a/b", "lib", "lib/x", "lib.d", "srv", "www", "www/q", "etc", "tmp", "tmp/x", "z", "z/" + strings.Repeat("long/", 30) + "x"}
 	var headers []tar.Header
 	for range 1 + r.IntN(8) {
 		h := tar.Header{Typeflag: tar.TypeReg, Name: names[r.IntN(len(names))], Mode: []int64{0o644, 0o600, 0o755}[r.IntN(3)], Uid: r.IntN(2), ModTime: time.Unix([]int64{-5, 0, 500, draftEpoch * 2}[r.IntN(4)], 0)}
@@ -323,11 +327,53 @@ func TestFollowFull(t *testing.T) {
 	if err := d.Delta(t.Context(), io.Discard); !errors.Is(err, full) {
 		t.Errorf("contents that could not be kept: %v", err)
 	}
+
+	// What is put again, when there is room, is there.
+	d = followDraft(t, base)
+	if p, err = layer.NewTree(base).Begin(layer.Policy{}, failing{full}); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	d.Follow(p, func(io.Writer) (int64, error) { return 0, full })
+	for i, want := range []error{full, nil} {
+		if _, err := d.Put(t.Context(), "/srv", bytes.NewReader(big.Bytes())); !errors.Is(err, want) {
+			t.Errorf("attempt %d: %v", i+1, err)
+		}
+	}
+	if d.Followed() {
+		t.Error("followed after an error")
+	}
+	if len(changesOf(t, d)) < 1<<20 {
+		t.Error("the second attempt left nothing")
+	}
 }
 
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// A file that was just put can be read.
+func TestFollowOpen(t *testing.T) {
+	base := followBase(t)
+	d := followDraft(t, base)
+	var out bytes.Buffer
+	p, err := layer.NewTree(base).Begin(layer.Policy{}, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	d.Follow(p, func(w io.Writer) (int64, error) { n, err := w.Write(out.Bytes()); return int64(n), err })
+	if _, err := d.Put(t.Context(), "/srv", packed(t, tar.Header{Typeflag: tar.TypeReg, Name: "name", Mode: 0o600})); err != nil {
+		t.Fatal(err)
+	}
+	e, _, err := d.Lookup("/srv/name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(d.Open(e)); string(got) != "name" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
 
 // What was followed to its end is in the layer, and not asked of the draft again.
 func TestFollowedContent(t *testing.T) {

@@ -52,9 +52,9 @@ func (l Limits) withDefaults() Limits {
 }
 
 // BakeLimits are for layers that steps run on, or made. Steps may fill the disk
-// and take their time as well: no size is too large, and what zstd can make of
-// zeros, 128 KiB of four bytes, is not yet a bomb.
-func BakeLimits() Limits { return Limits{Bytes: 1 << 60, Ratio: 33_000} }
+// and take their time as well: no size is too large, nor, since zstd makes four bytes
+// of 128 KiB of zeros, any ratio.
+func BakeLimits() Limits { return Limits{Bytes: 1 << 60, Ratio: 1 << 60} }
 
 // ErrLimit is what an error wraps when a tar is larger than Limits allow.
 var ErrLimit = errors.New("over the limit")

@@ -76,10 +76,10 @@ func (r *runner) provision(ctx context.Context, m bake.Machine, job bake.Job, re
 func commit(ctx context.Context, m bake.Machine, info bake.LayerInfo, cache *stepCache, step int) (bake.Artifact, error) {
 	hashed := cache.hash(step)
 	made, err := m.Commit(ctx, info)
-	hashed()
 	if err != nil {
-		return made, fmt.Errorf("commit: %w", err)
+		return made, fmt.Errorf("commit: %w", err) // nobody waits for digests that nobody asks for
 	}
+	hashed()
 	cache.keep(ctx, step, made)
 	return made, nil
 }

@@ -74,7 +74,7 @@ type Early struct {
 	w *LayerWriter
 }
 
-// Plain writes the layer's tar as far as it is, and tells its bytes.
+// Plain writes the layer's tar as far as it is, and returns how many bytes that is.
 func (e *Early) Plain(out io.Writer) (int64, error) { return e.w.Plain(out) }
 
 // Begin starts a checkpoint of what becomes of the tree. The context is that of

@@ -55,9 +55,12 @@ func (w *LayerWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Plain writes to out what was written so far, out of the layer itself, and tells
+// Plain writes to out what was written so far, out of the layer itself, and returns
 // how many bytes that is.
 func (w *LayerWriter) Plain(out io.Writer) (int64, error) {
+	if w.done {
+		return 0, errors.New("reading the layer: it has ended")
+	}
 	w.pack.settle()
 	if err := w.pack.failed.Load(); err != nil {
 		return 0, w.store.fault("write layer", *err)

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"archive/tar"
+	"bytes"
+	"io"
 	"path/filepath"
 	"testing"
 
@@ -52,7 +54,16 @@ func TestLoadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, l := range layers {
-		diffID, err := l.DiffID() // of what is in the archive: it knows gzip only
+		packed, err := l.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		magic := make([]byte, 4)
+		if _, err := io.ReadFull(packed, magic); err != nil || bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
+			t.Errorf("layer %d begins with % x, %v", i, magic, err)
+		}
+		packed.Close()
+		diffID, err := l.DiffID()
 		if err != nil || diffID != want.RootFS.DiffIDs[i] {
 			t.Errorf("layer %d is %s, %v, want %s", i, diffID, err, want.RootFS.DiffIDs[i])
 		}

@@ -26,7 +26,8 @@ type presses struct {
 // smallBlock is more than what layers of a few small files have.
 const smallBlock = 64 << 10
 
-// maxPresses is enough to compress a layer as fast as one processor hashes it.
+// maxPresses is enough to compress a layer as fast as one processor hashes it, and
+// bounds the memory of a machine with more processors.
 const maxPresses = 16
 
 func newPresses() *presses {
@@ -104,7 +105,7 @@ type packer struct {
 	hashing, writing chan *press // in the order of the stream
 	stages           sync.WaitGroup
 	begun            bool  // the header is written
-	sent             int64 // bytes of the plain stream that are in no block any more
+	sent             int64 // bytes of the plain stream that were passed on
 	plain, packed    hash.Hash
 	crc              uint32
 	size             uint32 // of the plain stream, modulo 2^32, as gzip has it
