@@ -31,6 +31,11 @@ func newDraftOn(t *testing.T, entries ...layer.Entry) *layer.Draft {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return draftFrom(t, base)
+}
+
+func draftFrom(t *testing.T, base *layer.Index) *layer.Draft {
+	t.Helper()
 	scratch, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)

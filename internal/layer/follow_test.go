@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -60,7 +59,7 @@ func end(t *testing.T, tree *layer.Tree, w *bytes.Buffer, result layer.Result, e
 // made, if it got all, and what Publish makes of the delta.
 func follow(t *testing.T, base *layer.Index, puts ...put) (atOnce, afterwards published, followed bool) {
 	t.Helper()
-	d, other := followDraft(t, base), followDraft(t, base)
+	d, other := draftFrom(t, base), draftFrom(t, base)
 	policy := layer.Policy{Epoch: time.Unix(draftEpoch-1, 0)}
 	var early, late bytes.Buffer
 	tree := layer.NewTree(base)
@@ -100,17 +99,6 @@ func follow(t *testing.T, base *layer.Index, puts ...put) (atOnce, afterwards pu
 	tree = layer.NewTree(base)
 	result, err := tree.Publish(t.Context(), bytes.NewReader(want), policy, &late)
 	return atOnce, end(t, tree, &late, result, err), followed
-}
-
-func followDraft(t *testing.T, base *layer.Index) *layer.Draft {
-	t.Helper()
-	scratch, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := layer.NewDraft(base, draftEpoch, []string{"proc", "etc/hosts"}, 1<<32-2, scratch)
-	t.Cleanup(func() { d.Close() })
-	return d
 }
 
 func changesOf(t *testing.T, d *layer.Draft) []byte {
@@ -264,7 +252,7 @@ func TestFollowLimits(t *testing.T) {
 		path string
 		want bool
 	}{"deep": {strings.Repeat("d/", 254) + "f", true}, "too deep": {strings.Repeat("d/", 256) + "f", false}} {
-		d, other := followDraft(t, base), followDraft(t, base)
+		d, other := draftFrom(t, base), draftFrom(t, base)
 		p, err := layer.NewTree(base).Begin(layer.Policy{}, io.Discard)
 		if err != nil {
 			t.Fatal(err)
@@ -300,7 +288,7 @@ func TestFollowFull(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d := followDraft(t, base)
+	d := draftFrom(t, base)
 	p, err := layer.NewTree(base).Begin(layer.Policy{}, failing{full})
 	if err != nil {
 		t.Fatal(err)
@@ -314,7 +302,7 @@ func TestFollowFull(t *testing.T) {
 		t.Error("what could not be kept was followed")
 	}
 
-	d = followDraft(t, base)
+	d = draftFrom(t, base)
 	if p, err = layer.NewTree(base).Begin(layer.Policy{}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +317,7 @@ func TestFollowFull(t *testing.T) {
 	}
 
 	// What is put again, when there is room, is there.
-	d = followDraft(t, base)
+	d = draftFrom(t, base)
 	if p, err = layer.NewTree(base).Begin(layer.Policy{}, failing{full}); err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +343,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 // A file that was just put can be read.
 func TestFollowOpen(t *testing.T) {
 	base := followBase(t)
-	d := followDraft(t, base)
+	d := draftFrom(t, base)
 	var out bytes.Buffer
 	p, err := layer.NewTree(base).Begin(layer.Policy{}, &out)
 	if err != nil {
@@ -378,7 +366,7 @@ func TestFollowOpen(t *testing.T) {
 // What was followed to its end is in the layer, and not asked of the draft again.
 func TestFollowedContent(t *testing.T) {
 	base := followBase(t)
-	d := followDraft(t, base)
+	d := draftFrom(t, base)
 	p, err := layer.NewTree(base).Begin(layer.Policy{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -104,11 +104,9 @@ type packer struct {
 
 	hashing, writing chan *press // in the order of the stream
 	stages           sync.WaitGroup
-	begun            bool  // the header is written
 	sent             int64 // bytes of the plain stream that were passed on
 	plain, packed    hash.Hash
 	crc              uint32
-	size             uint32 // of the plain stream, modulo 2^32, as gzip has it
 	failed           atomic.Pointer[error]
 }
 
@@ -163,12 +161,10 @@ func (p *packer) start() {
 		for b := range p.hashing {
 			p.plain.Write(b.plain)
 			p.crc = crc32.Update(p.crc, crc32.IEEETable, b.plain)
-			p.size += uint32(len(b.plain)) //nolint:gosec // modulo 2^32
 			b.ready.Done()
 		}
 	})
-	if !p.begun {
-		p.begun = true
+	if p.sent == 0 {
 		p.emit(p.codec.header())
 	}
 	p.stages.Go(func() {
@@ -201,7 +197,7 @@ func (p *packer) fail(err error) { p.failed.CompareAndSwap(nil, &err) }
 func (p *packer) finish() error {
 	p.send(true)
 	p.stop()
-	p.emit(p.codec.trailer(p.crc, p.size))
+	p.emit(p.codec.trailer(p.crc, uint32(p.sent))) //nolint:gosec // modulo 2^32, as gzip has it
 	if err := p.failed.Load(); err != nil {
 		return *err
 	}
